@@ -1,0 +1,17 @@
+"""Fixtures that every test folder shares."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+torch.set_num_threads(min(2, torch.get_num_threads()))
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real CTs and X-rays beside the checkout; tests that need it are skipped where it is absent."""
+    folder = Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"the real CTs and X-rays are not on this machine ({folder} does not exist)")
+    return folder
