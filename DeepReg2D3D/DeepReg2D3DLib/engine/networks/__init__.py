@@ -1,0 +1,1 @@
+"""The networks of the engine: optical flow between DRR and X-ray, and weights for correspondences."""
