@@ -1,0 +1,60 @@
+"""Resampling of one axis of a grid: area averages on the way down, linear interpolation on the way up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Taps:
+    """Weights of the few samples that each new sample is made of.
+
+    indices: (n_out, taps) int64 into the old axis.  weights: (n_out, taps) float32, each row sums to 1.
+    """
+
+    indices: Tensor
+    weights: Tensor
+
+    def apply(self, values: Tensor, axis: int) -> Tensor:
+        """Resample ``values`` along ``axis`` (not the channels of anything: weights are per position)."""
+        axis = axis % values.ndim
+        shape = [1] * values.ndim
+        shape[axis] = -1
+        result = None
+        for tap in range(self.indices.shape[1]):
+            term = values.index_select(axis, self.indices[:, tap].to(values.device))
+            term = term.to(torch.float32) * self.weights[:, tap].to(values.device).reshape(shape)
+            result = term if result is None else result.add_(term)
+        return result
+
+
+def resampling_taps(n_in: int, n_out: int, step: float, first: float) -> Taps:
+    """Taps for new samples centred at ``first + k step`` (in units of old samples, pixel centres at integers).
+
+    For step >= 1 a new sample is the area average of the old samples under it, as a detector with larger elements
+    would measure it, so nothing aliases; for step < 1 it is interpolated linearly. Beyond the ends the outermost
+    sample is repeated.
+    """
+    centres = first + step * torch.arange(n_out, dtype=torch.float64)
+    reach = 0.5 * step + 0.5 if step >= 1 else 1.0
+    low = torch.floor(centres - reach).to(torch.int64) + 1
+    count = int(2 * reach) + 1
+    indices = low[:, None] + torch.arange(count)
+    offset = indices.to(torch.float64) - centres[:, None]
+    if step >= 1:
+        upper = torch.minimum(offset + 0.5, torch.tensor(0.5 * step, dtype=torch.float64))
+        lower = torch.maximum(offset - 0.5, torch.tensor(-0.5 * step, dtype=torch.float64))
+        weights = (upper - lower).clamp(min=0)
+    else:
+        weights = (1 - offset.abs()).clamp(min=0)
+    weights = weights / weights.sum(1, keepdim=True)
+    return Taps(indices.clamp(0, n_in - 1), weights.to(torch.float32))
+
+
+def resized_taps(n_in: int, n_out: int) -> Taps:
+    """Taps for n_out samples over the same field as n_in samples."""
+    step = n_in / n_out
+    return resampling_taps(n_in, n_out, step, 0.5 * step - 0.5)

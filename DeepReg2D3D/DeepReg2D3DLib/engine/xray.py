@@ -1,0 +1,64 @@
+"""An X-ray image as the engine works with it: line integrals, the pixels that can be trusted, and the camera."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .camera import Camera
+from .errors import InputError
+from .resampling import resized_taps
+
+
+@dataclass(frozen=True)
+class XRay:
+    """One X-ray view.
+
+    line_integral: (1, 1, rows, columns) float32, attenuation times length, bone bright, finite everywhere.
+    mask: (1, 1, rows, columns) bool, True where the pixel shows what the beam met (not the collimator's shadow).
+    camera: its size is the image's.
+    """
+
+    line_integral: Tensor
+    mask: Tensor
+    camera: Camera
+    name: str = "view"
+
+    def __post_init__(self) -> None:
+        wanted = (1, 1, *self.camera.size)
+        for what, values, dtype in (
+            ("line integrals", self.line_integral, torch.float32),
+            ("mask", self.mask, torch.bool),
+        ):
+            if tuple(values.shape) != wanted or values.dtype != dtype:
+                raise InputError(
+                    f"X-ray '{self.name}': the {what} are {tuple(values.shape)} of {values.dtype}; the camera needs "
+                    f"{wanted} of {dtype}."
+                )
+        if not bool(torch.isfinite(self.line_integral).all()):
+            raise InputError(f"X-ray '{self.name}': its line integrals have values that are not finite.")
+
+    def resized(self, columns: int, rows: int) -> XRay:
+        """The image on columns x rows pixels over the same field.
+
+        A smaller image averages the valid pixels under each new pixel (a larger one is interpolated); a new pixel is
+        valid where at least half of it was. Where nothing was valid the plain average stands, so no edge appears.
+        """
+        if (rows, columns) == self.camera.size:
+            return self
+        down, across = resized_taps(self.camera.rows, rows), resized_taps(self.camera.columns, columns)
+
+        def resample(values: Tensor) -> Tensor:
+            return across.apply(down.apply(values, -2), -1)
+
+        share = resample(self.mask.to(torch.float32))
+        valid = resample(self.line_integral * self.mask)
+        plain = resample(self.line_integral)
+        image = torch.where(share > 1e-3, valid / share.clamp(min=1e-3), plain)
+        return XRay(image, share >= 0.5, self.camera.resized(columns, rows), self.name)
+
+    def to(self, device: torch.device | str) -> XRay:
+        """The X-ray with its image and mask on ``device`` (the camera stays on the CPU)."""
+        return XRay(self.line_integral.to(device), self.mask.to(device), self.camera, self.name)
