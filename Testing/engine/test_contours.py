@@ -4,7 +4,6 @@ import math
 
 import pytest
 import torch
-
 from DeepReg2D3DLib.engine.camera import project
 from DeepReg2D3DLib.engine.contours import apparent_contour_batch, apparent_contour_points, image_normals
 from DeepReg2D3DLib.engine.poses import exp_rotation, make_pose, transform_points, transform_vectors

@@ -4,7 +4,6 @@ import math
 
 import pytest
 import torch
-
 from DeepReg2D3DLib.engine.camera import Camera
 from DeepReg2D3DLib.engine.metrics import capture_range, mrpd, mtre, success_rate, wilson_interval
 from DeepReg2D3DLib.engine.poses import exp_rotation, invert_pose, make_pose

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-
 from DeepReg2D3DLib.engine.errors import DegenerateError
 from DeepReg2D3DLib.engine.poses import exp_rotation, invert_pose, make_pose, motion_about, transform_points
 from DeepReg2D3DLib.engine.ppc import (

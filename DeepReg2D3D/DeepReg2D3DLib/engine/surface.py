@@ -39,7 +39,11 @@ class SurfaceSettings:
     """Thinning: at most one point in a cube of this size."""
     max_points: int = 200_000
     finest_voxel: float = 0.6
-    """Axes sampled more finely are averaged in pairs first: it costs no accuracy and saves memory and time."""
+    """In a large CT, axes sampled more finely are averaged in pairs first: it costs little and saves much."""
+    large: int = 16_000_000
+    """Voxels that make a CT large."""
+    slab_voxels: int = 6_000_000
+    """Voxels that are held in float32 at a time, in about ten arrays."""
 
 
 @dataclass(frozen=True)
@@ -70,15 +74,15 @@ class SurfacePoints:
 
 
 def extract_surface_points(volume: Volume, settings: SurfaceSettings | None = None) -> SurfacePoints:
-    """Surface points of a CT, at most ``settings.max_points``, the strongest first to stay.
+    """Surface points of a CT, at most ``settings.max_points``.
 
     Works through the CT in slabs of slices, so that memory stays far below that of one float32 copy of a large CT.
     Raises InputError when the CT has no surface at all (empty air, or everything far below bone).
     """
     settings = settings or SurfaceSettings()
-    hu, ijk_to_ct = _halved_where_fine(volume.hu, volume.ijk_to_ct.to(torch.float64), settings.finest_voxel)
+    hu, ijk_to_ct = _halved_where_fine(volume.hu, volume.ijk_to_ct.to(torch.float64), settings)
     slices, rows, columns = hu.shape
-    thickness = max(4, int(6e6 // (rows * columns)))
+    thickness = max(4, settings.slab_voxels // (rows * columns))
     found_ijk, found_gradients = [], []
     for first in range(0, slices, thickness):
         ijk, gradients = _edges_in_slab(hu, first, min(first + thickness, slices), ijk_to_ct, settings)
@@ -91,11 +95,14 @@ def extract_surface_points(volume: Volume, settings: SurfaceSettings | None = No
 
     kept = _hysteresis(points, strength, settings)
     points, gradients, strength = points[kept], gradients[kept], strength[kept]
-    kept = _strongest_per_cell(points, strength, settings.spacing)
-    points, gradients, strength = points[kept], gradients[kept], strength[kept]
-    if len(points) > settings.max_points:
-        kept = strength.topk(settings.max_points).indices
-        points, gradients = points[kept], gradients[kept]
+    # A coarser grid, rather than a higher threshold, keeps the number down: faint bone must stay.
+    spacing = settings.spacing
+    while len(points) > 0:
+        kept = _strongest_per_cell(points, strength, spacing)
+        if int(kept.sum()) <= settings.max_points:
+            points, gradients = points[kept], gradients[kept]
+            break
+        spacing *= 1.2
     if len(points) == 0:
         raise InputError(
             f"CT '{volume.name}': no bone surface was found (no edge of {settings.strong:g} HU per mm or more). "
@@ -104,10 +111,13 @@ def extract_surface_points(volume: Volume, settings: SurfaceSettings | None = No
     return SurfacePoints(points.contiguous(), gradients.contiguous())
 
 
-def _halved_where_fine(hu: Tensor, ijk_to_ct: Tensor, finest_voxel: float) -> tuple[Tensor, Tensor]:
-    """Average pairs of voxels along axes finer than ``finest_voxel`` mm, slab by slab (the result is int16 HU)."""
+def _halved_where_fine(hu: Tensor, ijk_to_ct: Tensor, settings: SurfaceSettings) -> tuple[Tensor, Tensor]:
+    """Average pairs of voxels of a large CT along its fine axes, slab by slab (the result is int16 HU)."""
+    if hu.numel() < settings.large:
+        return hu, ijk_to_ct
     spacing = ijk_to_ct[:3, :3].norm(dim=0)
-    factors = [2 if float(s) < finest_voxel and n >= 32 else 1 for s, n in zip(spacing, hu.shape[::-1], strict=True)]
+    fine = [float(s) < settings.finest_voxel and n >= 32 for s, n in zip(spacing, hu.shape[::-1], strict=True)]
+    factors = [2 if f else 1 for f in fine]
     if max(factors) == 1:
         return hu, ijk_to_ct
     kernel = tuple(factors[::-1])
