@@ -24,7 +24,8 @@ class DetectorSettings:
     fixed_exposure: how often the open beam is put just below full scale instead; shading: uneven field (heel effect,
     vignetting), relative standard deviation.
     linear, windowed: how often an image is stored proportional to photons, or windowed and gamma corrected; else it is
-    stored as a windowed logarithm. bits: 8 to 16.
+    stored as a windowed logarithm. coarse: how often images of few grey values occur (8 bits; more where the image was
+    averaged from finer pixels); the others have 12 to 16 bits.
     """
 
     scatter: tuple[float, float] = (0.0, 0.30)
@@ -40,7 +41,8 @@ class DetectorSettings:
     linear: float = 0.45
     windowed: float = 0.3
     gamma: tuple[float, float] = (0.6, 1.7)
-    eight_bits: float = 0.5
+    coarse: float = 0.5
+    coarse_bits: tuple[float, float] = (8.0, 11.0)
     quantised: bool = True
 
 
@@ -71,11 +73,8 @@ def draw_detector(generator: torch.Generator, batch: int, settings: DetectorSett
     """A detector, an exposure and a storage for every item."""
     pick = uniform(generator, batch, 0, 1)
     kind = (pick > settings.linear).long() + (pick > settings.linear + settings.windowed).long()
-    bits = torch.where(
-        chance(generator, batch, settings.eight_bits),
-        torch.full((batch,), 8.0),
-        torch.randint(10, 17, (batch,), generator=generator).float(),
-    )
+    coarse = uniform(generator, batch, *settings.coarse_bits)
+    bits = torch.where(chance(generator, batch, settings.coarse), coarse, uniform(generator, batch, 12.0, 16.0).round())
     photons = log_uniform(generator, batch, *settings.photons)
     meter = torch.stack(
         [

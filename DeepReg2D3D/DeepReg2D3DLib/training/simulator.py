@@ -76,7 +76,7 @@ REALISTIC = XraySettings(
         shading=0.04,
         linear=1.0,
         windowed=0.0,
-        eight_bits=0.0,
+        coarse=0.0,
     ),
 )
 
