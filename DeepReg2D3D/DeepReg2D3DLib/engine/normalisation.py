@@ -19,12 +19,13 @@ NETWORK_CHANNELS = 2
 @dataclass(frozen=True)
 class NormalisationSettings:
     """clip: shares of pixels cut off below and above; limit: largest absolute value of a channel; neighbourhood: sigma
-    of the Gaussian window as a share of the geometric mean side; contrast_floor: local contrast, as a share of the
+    of the Gaussian window in pixels, whatever the image's size: a network that sees pixels then serves every resolution;
+    contrast_floor: local contrast, as a share of the
     global one, below which a neighbourhood is not amplified further (noise in flat parts)."""
 
     clip: tuple[float, float] = (0.005, 0.005)
     limit: float = 4.0
-    neighbourhood: float = 0.06
+    neighbourhood: float = 8.0
     contrast_floor: float = 0.15
 
 
@@ -91,7 +92,7 @@ def normalise_for_network(
     centred = (image - mean) * inside
     deviation = ((centred * centred).sum((1, 2, 3), keepdim=True) / count).sqrt().clamp_min(1e-6)
     whole = centred / deviation
-    sigma = settings.neighbourhood * (image.shape[-2] * image.shape[-1]) ** 0.5
+    sigma = settings.neighbourhood
     detail = (whole - local_mean(whole, inside, sigma)) * inside
     contrast = (local_mean(detail * detail, inside, sigma) + settings.contrast_floor**2).sqrt()
     result = torch.cat([whole, detail / contrast], 1).clamp(-settings.limit, settings.limit)

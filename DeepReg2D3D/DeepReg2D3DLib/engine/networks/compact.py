@@ -16,6 +16,7 @@ Group normalisation keeps every item of a batch independent of the others.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -35,6 +36,7 @@ from .flow_protocol import (
 
 STRIDE = 8  # pixels a cell of the feature maps
 MULTIPLE = 16  # the coarsest level's stride: images are padded to it
+START_REACH = 4.0  # cells: the standard deviation of displacements that untrained matching assumes
 LOG_SCALE_BOUND = 6.0  # the uncertainty stays within exp(-6) to exp(6) pixels
 
 
@@ -42,11 +44,12 @@ LOG_SCALE_BOUND = 6.0  # the uncertainty stays within exp(-6) to exp(6) pixels
 class CompactConfig:
     """Sizes of CompactFlow; the defaults are the product's.
 
-    stem: channels at 1/4 resolution. width: channels at 1/8. coarse: channels at 1/16. features: length of the feature
+    channels: of the images (see ``normalisation``). stem: channels at 1/4 resolution. width: channels at 1/8. coarse: channels at 1/16. features: length of the feature
     vectors that are correlated. hidden: state of the update operator. levels, radius: correlation pyramid and window.
     iterations: refinement steps where the call doesn't say.
     """
 
+    channels: int = 2
     stem: int = 48
     width: int = 96
     coarse: int = 128
@@ -84,7 +87,7 @@ class Trunk(nn.Module):
         # Blocks of 4x4 pixels become 16 channels: convolutions at full resolution would cost more than all the rest.
         self.stem = nn.Sequential(
             nn.PixelUnshuffle(4),
-            nn.Conv2d(16, c.stem, 3, padding=1, bias=False),
+            nn.Conv2d(16 * c.channels, c.stem, 3, padding=1, bias=False),
             nn.GroupNorm(c.groups, c.stem),
             nn.ReLU(inplace=True),
             nn.Conv2d(c.stem, c.stem, 3, padding=1, bias=False),
@@ -113,22 +116,20 @@ class FirstFlow(nn.Module):
     def __init__(self, config: CompactConfig) -> None:
         super().__init__()
         c = config
-        self.temperature = nn.Parameter(torch.zeros(()))
+        self.log_temperature = nn.Parameter(torch.zeros(()))
+        self.log_reach = nn.Parameter(torch.tensor(math.log(START_REACH)))
         self.trust = nn.Conv2d(c.hidden + 3, 1, 1)
         self.into = nn.Conv2d(c.hidden + 6, c.coarse, 2, stride=2)
         self.wide = nn.Sequential(ResidualBlock(c.coarse, c.groups), ResidualBlock(c.coarse, c.groups))
         self.out = nn.Conv2d(c.coarse, c.hidden, 1)
         self.merge = nn.Conv2d(c.hidden + 6, c.hidden, 3, padding=1)
-        self.flow = nn.Conv2d(c.hidden, 2, 3, padding=1)
-        nn.init.zeros_(self.flow.weight)
-        nn.init.zeros_(self.flow.bias)
 
     def forward(self, volume: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        """Flow (B, 2, h, w) in cells and hidden state (B, hidden, h, w).
+        """Affine flow (B, 2, h, w) in cells and hidden state (B, hidden, h, w) that knows what departs from it.
 
         volume: (B, h w, h w) correlations. context: (B, hidden, h, w).
         """
-        batch, _, rows, columns = context.shape
+        rows, columns = context.shape[-2:]
         with torch.autocast(context.device.type, enabled=False):
             matches, spread = self._match(volume.float(), rows, columns)
             clues = torch.cat([matches, spread], dim=1)
@@ -139,14 +140,16 @@ class FirstFlow(nn.Module):
         wide = self.out(self.wide(F.relu(self.into(joined))))
         wide = F.interpolate(wide, scale_factor=2.0, mode="bilinear", align_corners=False)
         hidden = F.relu(self.merge(joined) + wide)
-        return affine + self.flow(hidden).float(), torch.tanh(hidden)
+        return affine, torch.tanh(hidden)
 
     def _match(self, volume: Tensor, rows: int, columns: int) -> tuple[Tensor, Tensor]:
         """Expected displacement (B, 2, h, w) and its standard deviation (B, 1, h, w), in cells, by softmax."""
         own = cell_grid(rows, columns, volume.device)
         places = own.flatten(2).squeeze(0).t()
         moments = torch.cat([places, places.square().sum(1, keepdim=True)], dim=1)
-        chance = torch.softmax(volume * self.temperature.exp(), dim=-1)
+        # Without a prior, a cell that matches nothing "moves" to the image's centre; with one it stays where it is.
+        prior = torch.cdist(places, places).square() * (-0.5 * torch.exp(-2 * self.log_reach))
+        chance = torch.softmax(volume * self.log_temperature.exp() + prior, dim=-1)
         found = (chance @ moments).transpose(1, 2).reshape(-1, 3, rows, columns)
         mean = found[:, :2]
         variance = found[:, 2:] - mean.square().sum(1, keepdim=True)
@@ -186,7 +189,7 @@ class Update(nn.Module):
             nn.Conv2d(config.width, h, 3, padding=1),
         )
         self.gates = nn.Conv2d(2 * h, 2 * h, 3, padding=1)
-        self.head = nn.Sequential(nn.Conv2d(h, h, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(h, 14, 1))
+        self.head = nn.Sequential(nn.Conv2d(h, 2 * h, 1), nn.ReLU(inplace=True), nn.Conv2d(2 * h, 14, 1))
         nn.init.normal_(self.head[2].weight, std=1e-2)
         nn.init.zeros_(self.head[2].bias)
 
@@ -218,7 +221,7 @@ class CompactFlow(nn.Module):
         self.trunk = Trunk(c)
         self.feature = nn.Conv2d(c.width, c.features, 1)
         self.context = nn.Conv2d(c.width, c.hidden, 1)
-        self.gate_context = nn.Conv2d(c.width, 2 * c.hidden, 3, padding=1)
+        self.gate_context = nn.Conv2d(c.width, 2 * c.hidden, 1)
         self.first = FirstFlow(c)
         self.update = Update(c)
         self.to(memory_format=torch.channels_last)  # a tenth to a third faster than the default on CPUs with AVX2
@@ -239,10 +242,9 @@ class CompactFlow(nn.Module):
         xray_index: Tensor | None = None,
         points: Tensor | None = None,
     ) -> list[FlowEstimate]:
-        """One ``FlowEstimate`` a step; ``FlowNetwork.__call__`` describes the arguments and shapes.
+        """``iterations`` + 1 estimates, the first flow's and one a step; ``FlowNetwork.__call__`` gives the shapes.
 
-        The first estimate is the one after the first refinement. Raises InputError for images of different size or
-        an unclear pairing.
+        Raises InputError for images of different size or an unclear pairing.
         """
         encoded = xray if isinstance(xray, EncodedImage) else self.encode(xray)
         check_pair(drr, encoded.size, encoded.maps[0].shape[0], xray_index)
@@ -252,21 +254,21 @@ class CompactFlow(nn.Module):
         pyramid = CorrelationPyramid(self.feature(trunk), target, self.config.levels, self.config.radius)
 
         rows, columns = trunk.shape[-2:]
-        flow, hidden = self.first(pyramid.levels[0], context)
+        flow, hidden = self.first(pyramid.levels[0].volume, context)
         if initial_flow is not None:
             flow = shrink_flow(initial_flow, encoded.size, (rows, columns), STRIDE)
         own = cell_grid(rows, columns, drr.device)
 
-        estimates = []
-        for _ in range(iterations or self.config.iterations):
-            # As in RAFT, a step learns from its own error only: no gradient through where it looked. The first flow
-            # learns through the first step's estimate.
-            windows = pyramid.look_up((flow + own).detach()).to(hidden.dtype)
-            hidden, change = self.update(hidden, gate_context, windows, flow.detach())
+        change = self.update.head(hidden).float()
+        flow = flow + change[:, :2]
+        estimates = [self._estimate(flow, change[:, 2:], encoded.size, points)]
+        for _ in range(self.config.iterations if iterations is None else iterations):
+            flow = flow.detach()  # a step learns from its own error, not through where it looked (RAFT, section 3.3)
+            windows = pyramid.look_up(flow + own).to(hidden.dtype)
+            hidden, change = self.update(hidden, gate_context, windows, flow)
             change = change.float()
-            coarse = flow + change[:, :2]
-            estimates.append(self._estimate(coarse, change[:, 2:], encoded.size, points))
-            flow = coarse.detach()
+            flow = flow + change[:, :2]
+            estimates.append(self._estimate(flow, change[:, 2:], encoded.size, points))
         return estimates
 
     @staticmethod

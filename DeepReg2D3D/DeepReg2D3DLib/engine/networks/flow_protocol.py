@@ -48,7 +48,7 @@ class FlowNetwork(Protocol):
     """The one way to call a flow network, whatever its architecture."""
 
     def encode(self, xray: Tensor) -> EncodedImage:
-        """Encode X-rays (M, 1, H, W) once, for any number of later calls."""
+        """Encode X-rays (M, C, H, W) once, for any number of later calls."""
         ...
 
     def __call__(
@@ -62,17 +62,19 @@ class FlowNetwork(Protocol):
     ) -> list[FlowEstimate]:
         """Flow from each DRR to its X-ray, one estimate a refinement step, the best one last.
 
-        drr: (B, 1, H, W). xray: (B, 1, H, W), or (M, 1, H, W) with ``xray_index`` (B,) int64 naming each DRR's X-ray,
+        drr: (B, C, H, W), as ``normalise_for_network`` gives it. xray: (B, C, H, W), or (M, C, H, W) with ``xray_index`` (B,) int64 naming each DRR's X-ray,
         or what ``encode`` gave. initial_flow: (B, 2, h, w) in pixels of the full image, at any resolution.
         points: (B, N, 2) pixels (u, v) of the DRR; the estimates are then sampled there instead of mapped densely.
         """
         ...
 
 
-def check_pair(drr: Tensor, xray_size: tuple[int, int], xrays: int, index: Tensor | None) -> None:
+def check_pair(
+    drr: Tensor, xray_size: tuple[int, int], xrays: int, index: Tensor | None, channels: int = 1
+) -> None:
     """Refuse images that don't belong together, before any arithmetic hides the mistake (InputError)."""
-    if drr.ndim != 4 or drr.shape[1] != 1:
-        raise InputError(f"A flow network takes DRRs of shape (B, 1, H, W), found {tuple(drr.shape)}.")
+    if drr.ndim != 4 or drr.shape[1] != channels:
+        raise InputError(f"This flow network takes DRRs of shape (B, {channels}, H, W), found {tuple(drr.shape)}.")
     if tuple(drr.shape[-2:]) != tuple(xray_size):
         raise InputError(
             f"DRR and X-ray must have one size: the DRR has {drr.shape[-2]} rows x {drr.shape[-1]} columns, "

@@ -1,0 +1,155 @@
+"""Random acquisitions for training: where the C-arm stands, what its detector is like, and from where a search starts.
+
+The CT's frame is LPS mm. A camera is given by ``ct_to_camera`` at the true pose and by its intrinsics; world itself never
+matters here. Ranges follow spine and trunk fluoroscopy; the paper (Jaganathan et al., MICCAI 2021) gives none.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..engine.poses import make_pose, motion_about, rotation_from_euler
+
+
+@dataclass(frozen=True)
+class AcquisitionConfig:
+    """Ranges of the C-arm. Lengths in mm, angles in degrees, shares between 0 and 1."""
+
+    source_to_detector: tuple[float, float] = (900.0, 1300.0)
+    magnification: tuple[float, float] = (1.3, 1.75)  # SDD / SOD
+    detector_width: tuple[float, float] = (280.0, 430.0)  # of the whole image, at the detector
+    fine_width: tuple[float, float] = (75.0, 230.0)  # of a crop for the fine levels, at the detector
+    frontal_share: float = 0.35
+    lateral_share: float = 0.45  # the rest is oblique at any angle
+    angle_deviation_deg: float = 8.0
+    tilt_deviation_deg: float = 7.0
+    roll_deviation_deg: float = 8.0
+    isocentre_deviation: tuple[float, float, float] = (25.0, 25.0, 10.0)
+    principal_point_deviation: float = 0.02  # of the image width
+
+
+@dataclass(frozen=True)
+class StartConfig:
+    """Distances from which a search starts. ``wide`` and the two others are drawn in the given shares."""
+
+    wide_share: float = 0.5
+    translation: float = 70.0  # largest displacement of the isocentre, mm
+    rotation_deviation_deg: float = 7.0
+    rotation_limit_deg: float = 30.0
+    depth_share: float = 0.2  # nearly aligned in the image plane, wrong in depth and out-of-plane turn
+    fine_pixels: float = 14.0  # largest in-plane offset at the fine levels, pixels
+
+
+@dataclass(frozen=True)
+class Acquisitions:
+    """A batch of true camera poses. All float64.
+
+    ct_to_camera: (B, 4, 4). intrinsics: (B, 3, 3), not mirrored. depth: (B,) of the isocentre from the source, mm.
+    fine: (B,) bool, True for a narrow crop as the fine levels see it.
+    """
+
+    ct_to_camera: Tensor
+    intrinsics: Tensor
+    depth: Tensor
+    fine: Tensor
+
+    def __getitem__(self, items: Tensor) -> Acquisitions:
+        return Acquisitions(self.ct_to_camera[items], self.intrinsics[items], self.depth[items], self.fine[items])
+
+
+def _uniform(generator: torch.Generator, low: float, high: float, *shape: int) -> Tensor:
+    device = generator.device
+    return low + (high - low) * torch.rand(*shape, generator=generator, device=device, dtype=torch.float64)
+
+
+def _normal(generator: torch.Generator, *shape: int) -> Tensor:
+    return torch.randn(*shape, generator=generator, device=generator.device, dtype=torch.float64)
+
+
+def draw_view_rotations(generator: torch.Generator, count: int, config: AcquisitionConfig) -> Tensor:
+    """Rotations (count, 3, 3) from the CT's LPS axes to camera axes: frontal, lateral or oblique, tilted and rolled."""
+    kind = _uniform(generator, 0, 1, count)
+    half_turn = math.pi * torch.randint(0, 2, (count,), generator=generator, device=generator.device)
+    frontal = half_turn
+    lateral = half_turn + math.pi / 2
+    oblique = _uniform(generator, 0, 2 * math.pi, count)
+    angle = torch.where(
+        kind < config.frontal_share,
+        frontal,
+        torch.where(kind < config.frontal_share + config.lateral_share, lateral, oblique),
+    )
+    angle = angle + math.radians(config.angle_deviation_deg) * _normal(generator, count)
+    tilt = math.radians(config.tilt_deviation_deg) * _normal(generator, count)
+    roll = math.radians(config.roll_deviation_deg) * _normal(generator, count)
+    # Source in front of the patient at angle 0: x = left, y = feet, z = back (camera axes as rows, in LPS).
+    base = torch.tensor([[1.0, 0, 0], [0, 0, -1.0], [0, 1.0, 0]], dtype=torch.float64, device=generator.device)
+    zero = torch.zeros_like(angle)
+    about_patient_axis = rotation_from_euler(torch.stack([zero, zero, angle], -1))
+    tilted = rotation_from_euler(torch.stack([tilt, zero, roll], -1))
+    return tilted @ base @ about_patient_axis
+
+
+def draw_cameras(
+    generator: torch.Generator, isocentres: Tensor, size: tuple[int, int], fine: Tensor, config: AcquisitionConfig
+) -> Acquisitions:
+    """Draw one camera for each isocentre.
+
+    isocentres: (B, 3) points in the CT that should appear near the image centre, mm.
+    size: (rows, columns) of the training image. fine: (B,) bool, True for a narrow crop as the fine levels see it.
+    """
+    count, (rows, columns) = len(isocentres), size
+    rotation = draw_view_rotations(generator, count, config)
+    sdd = _uniform(generator, *config.source_to_detector, count)
+    sod = sdd / _uniform(generator, *config.magnification, count)
+    width = torch.where(
+        fine,
+        torch.exp(_uniform(generator, math.log(config.fine_width[0]), math.log(config.fine_width[1]), count)),
+        _uniform(generator, *config.detector_width, count),
+    )
+    deviation = isocentres.new_tensor(config.isocentre_deviation, dtype=torch.float64)
+    aim = isocentres.to(torch.float64) + deviation * _normal(generator, count, 3)
+    depth = torch.stack([torch.zeros_like(sod), torch.zeros_like(sod), sod], dim=-1)
+    ct_to_camera = make_pose(rotation, depth - (rotation @ aim[..., None]).squeeze(-1))
+    focal = sdd * columns / width
+    shift = config.principal_point_deviation * columns * _normal(generator, count, 2)
+    intrinsics = torch.zeros(count, 3, 3, dtype=torch.float64, device=generator.device)
+    intrinsics[:, 0, 0] = intrinsics[:, 1, 1] = focal
+    intrinsics[:, 0, 2] = (columns - 1) / 2 + shift[:, 0]
+    intrinsics[:, 1, 2] = (rows - 1) / 2 + shift[:, 1]
+    intrinsics[:, 2, 2] = 1
+    return Acquisitions(ct_to_camera, intrinsics, sod, fine)
+
+
+def draw_starts(generator: torch.Generator, truth: Acquisitions, config: StartConfig) -> Tensor:
+    """Start poses (B, 4, 4), ct_to_camera, perturbed from the true ones about the isocentre.
+
+    Coarse items cover displacements up to ``config.translation`` mm; a share of them is nearly right in the image plane
+    and wrong in depth and tilt, as an iteration leaves it. Fine items are off by a few pixels, and by more in depth.
+    """
+    count = len(truth.depth)
+    zero = torch.zeros_like(truth.depth)
+    centre = torch.stack([zero, zero, truth.depth], dim=-1)
+    kind = _uniform(generator, 0, 1, count)
+    direction = torch.nn.functional.normalize(_normal(generator, count, 3), dim=-1)
+    length = _uniform(generator, 0, 1, count)
+    length = torch.where(kind < config.wide_share, length, 0.35 * length)
+    offset = direction * length[:, None]
+    angle = math.radians(config.rotation_deviation_deg) * _normal(generator, count, 3)
+    limit = math.radians(config.rotation_limit_deg)
+    angle = angle * (limit / angle.norm(dim=-1, keepdim=True).clamp_min(limit))
+
+    only_depth = (kind > 1 - config.depth_share)[:, None]
+    coarse = config.translation * torch.where(only_depth, offset * offset.new_tensor([0.2, 0.2, 2.0]), offset)
+    coarse_angle = torch.where(only_depth, angle * angle.new_tensor([1.0, 1.0, 0.3]), angle)
+
+    pixel = truth.depth / truth.intrinsics[:, 1, 1]  # mm at the isocentre
+    reach = config.fine_pixels * pixel
+    fine = reach[:, None] * offset * offset.new_tensor([1.0, 1.0, 3.0])
+    fine_angle = angle * (reach / config.translation)[:, None].clamp(max=1.0) * 2
+    translation = torch.where(truth.fine[:, None], fine, coarse)
+    rotation = torch.where(truth.fine[:, None], fine_angle, coarse_angle)
+    return motion_about(rotation, translation, centre) @ truth.ct_to_camera

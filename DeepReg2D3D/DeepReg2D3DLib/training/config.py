@@ -1,0 +1,52 @@
+"""What a training job is told: one frozen configuration, printed into every checkpoint."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+from .acquisition import AcquisitionConfig, StartConfig
+
+
+@dataclass(frozen=True)
+class SampleConfig:
+    """What one training sample looks like."""
+
+    rows: int = 128
+    columns: int = 160
+    points: int = 384
+    starts_per_xray: int = 4
+    fine_share: float = 0.3
+    acquisition: AcquisitionConfig = field(default_factory=AcquisitionConfig)
+    start: StartConfig = field(default_factory=StartConfig)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A training job.
+
+    ``stage``: "flow" trains the flow network alone, "joint" adds the weights and the PPC layer (Jaganathan et al. 2021
+    train in these two stages). Shares of the four losses: l1 flow, l2 registration, l3 motion; l4 is AdamW's decay.
+    """
+
+    architecture: str = "compact"
+    stage: str = "flow"
+    seed: int = 1
+    xrays: int = 6
+    iterations: int = 4
+    learning_rate: float = 4e-4
+    warmup_steps: int = 200
+    weight_decay: float = 1e-4
+    clip_norm: float = 1.0
+    ema_decay: float = 0.999
+    gamma: float = 0.8
+    full_share: float = 0.3
+    plain_share: float = 0.1
+    held_out: tuple[str, ...] = ("thoracolumbar_a", "lumbar_c")
+    network: dict[str, Any] = field(default_factory=dict)
+    sample: SampleConfig = field(default_factory=SampleConfig)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain dictionaries, lists, numbers and strings, for JSON."""
+        return dataclasses.asdict(self)

@@ -1,0 +1,115 @@
+"""Filling a ring with training samples on a CPU, beside the trainer, and reading batches out of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .config import SampleConfig
+from .ring import SampleRing
+from .samples import SampleBatch, SampleMaker, TrainingVolume
+
+XRAYS_AT_ONCE = 4
+
+
+def ring_layout(config: SampleConfig) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Arrays of one slot: an X-ray with its starts. Images in half precision: their range is that of line integrals."""
+    rows, columns, starts, points = config.rows, config.columns, config.starts_per_xray, config.points
+    return {
+        "drr": ((starts, rows, columns), "float16"),
+        "xray": ((rows, columns), "float16"),
+        "mask": ((rows, columns), "bool"),
+        "points": ((starts, points, 3), "float32"),
+        "gradients": ((starts, points, 3), "float32"),
+        "valid": ((starts, points), "bool"),
+        "start": ((starts, 4, 4), "float64"),
+        "truth": ((4, 4), "float64"),
+        "intrinsics": ((3, 3), "float64"),
+    }
+
+
+def slots_of(batch: SampleBatch) -> Iterator[dict[str, np.ndarray]]:
+    """The batch as slots, one for each X-ray; its starts must be in the order of their X-rays and equally many."""
+    xrays = len(batch.xray)
+    starts = len(batch.drr) // xrays
+
+    def grouped(tensor: Tensor) -> np.ndarray:
+        return tensor.reshape(xrays, starts, *tensor.shape[1:]).numpy()
+
+    drr, start, truth = grouped(batch.drr[:, 0]), grouped(batch.start), grouped(batch.truth)
+    points, gradients, valid = grouped(batch.points), grouped(batch.gradients), grouped(batch.valid)
+    intrinsics = grouped(batch.intrinsics)
+    for m in range(xrays):
+        yield {
+            "drr": drr[m],
+            "xray": batch.xray[m, 0].numpy(),
+            "mask": batch.mask[m, 0].numpy(),
+            "points": points[m],
+            "gradients": gradients[m],
+            "valid": valid[m],
+            "start": start[m],
+            "truth": truth[m, 0],
+            "intrinsics": intrinsics[m, 0],
+        }
+
+
+def batch_of(slots: dict[str, np.ndarray]) -> SampleBatch:
+    """The batch held by slots read from a ring, (M, ...) each."""
+    starts = slots["drr"].shape[1]
+
+    def flat(name: str, dtype: torch.dtype) -> Tensor:
+        return torch.from_numpy(slots[name]).to(dtype).flatten(0, 1)
+
+    def repeated(name: str) -> Tensor:
+        return torch.from_numpy(slots[name]).repeat_interleave(starts, dim=0)
+
+    return SampleBatch(
+        drr=flat("drr", torch.float32)[:, None],
+        xray=torch.from_numpy(slots["xray"]).to(torch.float32)[:, None],
+        mask=torch.from_numpy(slots["mask"])[:, None],
+        xray_index=torch.arange(len(slots["xray"])).repeat_interleave(starts),
+        points=flat("points", torch.float32),
+        gradients=flat("gradients", torch.float32),
+        valid=flat("valid", torch.bool),
+        start=flat("start", torch.float64),
+        truth=repeated("truth"),
+        intrinsics=repeated("intrinsics"),
+    )
+
+
+@torch.no_grad()
+def fill_ring(
+    ring: SampleRing,
+    config: SampleConfig,
+    volumes: Iterator[TrainingVolume],
+    seed: int,
+    xrays_per_volume: int,
+    keep_going: Callable[[], bool],
+) -> None:
+    """Render samples into the ring for as long as ``keep_going`` says, ``xrays_per_volume`` from each volume."""
+    generator = torch.Generator().manual_seed(seed)
+    maker = SampleMaker(config)
+    for volume in volumes:
+        for _ in range(max(1, xrays_per_volume // XRAYS_AT_ONCE)):
+            if not keep_going():
+                return
+            batch = maker.make(volume, XRAYS_AT_ONCE, generator)
+            if not bool(batch.valid.any(-1).all()):
+                continue  # A start without a single contour point teaches nothing.
+            for slot in slots_of(batch):
+                ring.write(slot)
+
+
+def parent_lives(parent: int) -> Callable[[], bool]:
+    """A test whether the process that started this one still runs; on systems without it, always true."""
+    return lambda: not hasattr(os, "getppid") or os.getppid() == parent
+
+
+def ring_folder(folder: Path) -> Path:
+    """Where a job keeps its ring."""
+    return folder / "ring"
