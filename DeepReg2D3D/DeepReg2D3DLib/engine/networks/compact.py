@@ -44,17 +44,17 @@ LOG_SCALE_BOUND = 6.0  # the uncertainty stays within exp(-6) to exp(6) pixels
 class CompactConfig:
     """Sizes of CompactFlow; the defaults are the product's.
 
-    channels: of the images (see ``normalisation``). stem: channels at 1/4 resolution. width: channels at 1/8. coarse: channels at 1/16. features: length of the feature
-    vectors that are correlated. hidden: state of the update operator. levels, radius: correlation pyramid and window.
-    iterations: refinement steps where the call doesn't say.
+    channels: of the images. stem: channels at 1/4 resolution. width: channels at 1/8. coarse: channels at 1/16.
+    features: length of the feature vectors that are correlated. hidden: state of the update operator. levels, radius:
+    correlation pyramid and window. groups: of the normalisation. iterations: refinement steps where the call is silent.
     """
 
     channels: int = 2
-    stem: int = 48
-    width: int = 96
-    coarse: int = 128
-    features: int = 96
-    hidden: int = 64
+    stem: int = 32
+    width: int = 80
+    coarse: int = 96
+    features: int = 64
+    hidden: int = 48
     levels: int = 3
     radius: int = 3
     groups: int = 8
@@ -247,7 +247,7 @@ class CompactFlow(nn.Module):
         Raises InputError for images of different size or an unclear pairing.
         """
         encoded = xray if isinstance(xray, EncodedImage) else self.encode(xray)
-        check_pair(drr, encoded.size, encoded.maps[0].shape[0], xray_index)
+        check_pair(drr, encoded.size, encoded.maps[0].shape[0], xray_index, self.config.channels)
         target = encoded.take(xray_index).maps[0]
         trunk = self._padded_trunk(drr)
         context, gate_context = F.relu(self.context(trunk)), self.gate_context(trunk)

@@ -62,16 +62,15 @@ class FlowNetwork(Protocol):
     ) -> list[FlowEstimate]:
         """Flow from each DRR to its X-ray, one estimate a refinement step, the best one last.
 
-        drr: (B, C, H, W), as ``normalise_for_network`` gives it. xray: (B, C, H, W), or (M, C, H, W) with ``xray_index`` (B,) int64 naming each DRR's X-ray,
-        or what ``encode`` gave. initial_flow: (B, 2, h, w) in pixels of the full image, at any resolution.
+        drr: (B, C, H, W), as ``normalise_for_network`` gives it. xray: (B, C, H, W), or (M, C, H, W) with
+        ``xray_index`` (B,) int64 naming each DRR's X-ray, or what ``encode`` gave. initial_flow: (B, 2, h, w) in pixels
+        of the full image, at any resolution.
         points: (B, N, 2) pixels (u, v) of the DRR; the estimates are then sampled there instead of mapped densely.
         """
         ...
 
 
-def check_pair(
-    drr: Tensor, xray_size: tuple[int, int], xrays: int, index: Tensor | None, channels: int = 1
-) -> None:
+def check_pair(drr: Tensor, xray_size: tuple[int, int], xrays: int, index: Tensor | None, channels: int) -> None:
     """Refuse images that don't belong together, before any arithmetic hides the mistake (InputError)."""
     if drr.ndim != 4 or drr.shape[1] != channels:
         raise InputError(f"This flow network takes DRRs of shape (B, {channels}, H, W), found {tuple(drr.shape)}.")
