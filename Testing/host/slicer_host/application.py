@@ -1,0 +1,212 @@
+"""The stand-in application: scene, layout manager, module manager, and the loading of a scripted module."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+import tempfile
+import time
+import types
+from pathlib import Path
+
+import slicer
+from PySide6 import QtCore, QtWidgets
+
+from . import ctk_widgets, flat_qt
+
+_host: Host | None = None
+
+
+class _ModuleManager:
+    """Only what Slicer's ScriptedLoadableModuleWidget connects to."""
+
+    def connect(self, *_):
+        return True
+
+    def disconnect(self, *_):
+        return True
+
+
+class App:
+    """`slicer.app`."""
+
+    def __init__(self, host: Host):
+        self._host = host
+        self.temporaryPath = tempfile.mkdtemp(prefix="slicer-host-")
+        self.extensionsInstallPath = self.temporaryPath
+        self.documentationBaseUrl = ""
+        self._modules = _ModuleManager()
+
+    def processEvents(self, *_):
+        QtWidgets.QApplication.processEvents()
+
+    def layoutManager(self):
+        return self._host.layout_manager
+
+    def applicationLogic(self):
+        return self._host.application_logic
+
+    def mrmlScene(self):
+        return slicer.mrmlScene
+
+    def moduleManager(self):
+        return self._modules
+
+    def moduleDocumentationUrl(self, _name):
+        return ""
+
+    def translate(self, _context, text):
+        return text
+
+    def testingEnabled(self):
+        return True
+
+    def pauseRender(self):
+        self._host.layout_manager.paused += 1
+
+    def resumeRender(self):
+        self._host.layout_manager.paused -= 1
+
+    def commandOptions(self):
+        return types.SimpleNamespace(testingEnabled=True, noMainWindow=True)
+
+
+class Host:
+    """The running stand-in application. One a process (`slicer_host.start`)."""
+
+    def __init__(self):
+        os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+        if not os.environ.get("DISPLAY"):
+            os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkEGLRenderWindow")
+        self.qt = flat_qt.install()
+        self.ctk = ctk_widgets.install(flat_qt.Loader.custom)
+        self.application = QtWidgets.QApplication.instance() or QtWidgets.QApplication(["Slicer"])
+        from . import qmrml_widgets
+
+        qmrml_widgets.install(flat_qt.Loader.custom)
+        from .views import LayoutManager
+
+        scene = slicer.vtkMRMLScene()
+        slicer.mrmlScene = scene
+        self.application_logic = slicer.vtkMRMLApplicationLogic()
+        self.application_logic.SetMRMLScene(scene)
+        self.sequences_logic = slicer.vtkSlicerSequencesLogic()
+        self.sequences_logic.SetMRMLScene(scene)
+        self.layout_manager = LayoutManager(scene, self.application_logic)
+        slicer.app = App(self)
+        slicer.modules = types.SimpleNamespace()
+        slicer.moduleNames = types.SimpleNamespace()
+        slicer.selfTests = {}
+        self.uses_slicer_source = self._python_layer()
+        slicer.util.mainWindow = lambda: None
+        slicer.util.showStatusMessage = lambda message, duration=0: None
+        slicer.util.delayDisplay = lambda message, autoCloseMsec=1, **_: self.process_events(0.01)
+        slicer.util.settingsValue = lambda key, default, converter=lambda v: v, settings=None: default
+        self.widgets: dict[str, object] = {}
+
+    def _python_layer(self) -> bool:
+        """Slicer's own scripted-module classes where SLICER_SOURCE names a checkout, else those written here."""
+        source = os.environ.get("SLICER_SOURCE")
+        folder = Path(source) / "Base" / "Python" / "slicer" if source else None
+        if folder and folder.is_dir():
+            slicer.__path__.append(str(folder))
+            for name in ("i18n", "parameterNodeWrapper", "ScriptedLoadableModule"):
+                importlib.import_module(f"slicer.{name}")
+
+            return True
+        from . import parameter_node, scripted
+
+        scripted.install()
+        parameter_node.install()
+        return False
+
+    def load_module(self, path: str | Path):
+        """Loads a scripted module as Slicer does and returns its widget, set up and entered.
+
+        Args:
+            path: the module's .py file.
+        """
+        path = Path(path).resolve()
+        name = path.stem
+        if str(path.parent) not in sys.path:
+            sys.path.insert(0, str(path.parent))
+        spec = importlib.util.spec_from_file_location(name, path)
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+        record = types.SimpleNamespace(path=str(path), name=name, icon=None)
+        setattr(slicer.modules, name.lower(), record)
+        setattr(slicer.modules, name + "Instance", getattr(module, name)(record))
+        record.record = record
+        return self._show(name, module)
+
+    def _show(self, name, module):
+        class Representation(QtWidgets.QWidget):
+            isEntered = False
+
+            def setMRMLScene(self, scene):
+                pass
+
+        parent = Representation()
+        QtWidgets.QVBoxLayout(parent)
+        widget = getattr(module, name + "Widget")(parent)
+        setattr(slicer.modules, name + "Widget", widget)
+        widget.setup()
+        self.widgets[name] = widget
+        self.enter(widget)
+        return widget
+
+    def enter(self, widget) -> None:
+        """The user opens the module."""
+        widget.parent.isEntered = True
+        if hasattr(widget, "enter"):
+            widget.enter()
+
+    def exit(self, widget) -> None:
+        """The user goes to another module."""
+        widget.parent.isEntered = False
+        if hasattr(widget, "exit"):
+            widget.exit()
+
+    def unload_module(self, widget) -> None:
+        """The application ends, or the module is about to be reloaded."""
+        if widget.parent.isEntered:
+            self.exit(widget)
+        widget.cleanup()
+        widget.parent.hide()
+        widget.parent.deleteLater()
+        self.process_events(0.01)
+
+    def reload_module(self, widget):
+        """`slicer.util.reloadScriptedModule`: the same steps with the stand-ins."""
+        path = getattr(slicer.modules, widget.moduleName.lower()).path
+        self.unload_module(widget)
+        return self.load_module(path)
+
+    def process_events(self, seconds: float = 0.0) -> None:
+        """Runs the event loop for a while."""
+        end = time.monotonic() + seconds
+        while True:
+            self.application.processEvents(QtCore.QEventLoop.AllEvents, 10)
+            if time.monotonic() >= end:
+                return
+            time.sleep(0.001)
+
+    def wait_for(self, condition, seconds: float = 30.0) -> bool:
+        """Runs the event loop until `condition()` holds; False when it did not in time."""
+        end = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > end:
+                return False
+            self.process_events(0.005)
+        return True
+
+
+def start() -> Host:
+    """The one host of this process."""
+    global _host
+    if _host is None:
+        _host = Host()
+    return _host
