@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-
 from DeepReg2D3DLib.engine.camera import Camera
 from DeepReg2D3DLib.engine.errors import InputError
 from DeepReg2D3DLib.engine.initial_pose import default_pose

@@ -21,7 +21,7 @@ def nearest_point_to_rays(sources: Tensor, axes: Tensor, fallback: Tensor) -> Te
     across = torch.eye(3, dtype=axes.dtype) - axes[:, :, None] * axes[:, None, :]
     normal = across.sum(0)
     residual = (across @ (sources - fallback)[..., None]).sum(0).squeeze(-1)
-    # Lines within about half a degree of each other say nothing sound about the depth: drop that direction.
+    # Lines within about a degree of each other say nothing sound about the depth: drop that direction.
     return fallback + torch.linalg.pinv(normal, rtol=1e-4, hermitian=True) @ residual
 
 
