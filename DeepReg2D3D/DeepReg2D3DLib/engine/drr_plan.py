@@ -1,0 +1,194 @@
+"""What a DRR has to look at: which voxel axis leads for which pixels, and which planes meet which pixels.
+
+All of this is small arithmetic in float64 on the CPU, without gradients, whatever device the volume is on.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .drr_planes import Slab
+
+Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]  # [lo, hi) of voxels along i, j, k
+
+
+@dataclass(frozen=True)
+class Occupancy:
+    """Where a volume is not zero, in voxels of its grid.
+
+    box: [lo, hi) along i, j, k; None when nothing is left.
+    rectangles: for each axis a, (planes, 4): lo, hi of the lower and of the higher other axis in each plane of a,
+        with lo >= hi in empty planes.
+    """
+
+    box: Box | None
+    rectangles: tuple[Tensor, Tensor, Tensor]
+
+    @classmethod
+    def of(cls, attenuation: Tensor, threshold: float = 0.0) -> Occupancy:
+        """Occupancy of a volume (C, slices, rows, columns): voxels above ``threshold`` in any channel."""
+        _, nk, nj, ni = attenuation.shape
+        shapes = ((nk, nj), (nk, ni), (nj, ni))
+        kj, ki, ji = (torch.zeros(shape, dtype=torch.bool, device=attenuation.device) for shape in shapes)
+        for k in range(nk):  # a slice at a time, to need no mask of the size of the volume
+            above = (attenuation[:, k].abs() > threshold).any(0)
+            kj[k], ki[k] = above.any(1), above.any(0)
+            ji |= above
+        kj, ki, ji = kj.cpu(), ki.cpu(), ji.cpu()
+        bounds = [_bounds(m) for m in (ji.any(0)[None], ji.any(1)[None], kj.any(1)[None])]
+        box = tuple((int(b[0, 0]), int(b[0, 1])) for b in bounds)
+        rectangles = (
+            torch.cat([_bounds(ji.T), _bounds(ki.T)], 1),
+            torch.cat([_bounds(ji), _bounds(kj.T)], 1),
+            torch.cat([_bounds(ki), _bounds(kj)], 1),
+        )
+        return cls(box if box[0][0] < box[0][1] else None, rectangles)
+
+
+def _bounds(occupied: Tensor) -> Tensor:
+    """[lo, hi) of the true entries of each row of (n, m), as (n, 2) int64; (m, 0) in rows without any."""
+    m = occupied.shape[1]
+    index = torch.arange(m)
+    lo = torch.where(occupied, index, m).amin(1)
+    hi = torch.where(occupied, index + 1, 0).amax(1)
+    return torch.stack([lo, hi], 1)
+
+
+@dataclass(frozen=True)
+class Sector:
+    """The pixels of one image whose rays advance most, in voxels, along one axis in one sense.
+
+    rows, columns: [lo, hi) of the rectangle around them; mask: (rows, columns) bool, which of its pixels belong to
+    the sector, None for all.
+    """
+
+    item: int
+    axis: int
+    sign: int
+    rows: tuple[int, int]
+    columns: tuple[int, int]
+    mask: Tensor | None
+
+
+def find_sectors(to_pixels: Tensor, to_directions: Tensor, box: Box, size: tuple[int, int]) -> list[Sector]:
+    """Sectors of every image of a batch.
+
+    to_pixels: (B, 3, 4), voxel index to homogeneous pixels; to_directions: (B, 3, 3), (u, v, 1) to voxel direction;
+    box: the occupied voxels; size: (rows, columns).
+    """
+    rectangles = _seen(to_pixels, _corners([(lo - 1, hi) for lo, hi in box])[None].expand(len(to_pixels), -1, -1), size)
+    v = rectangles[:, [0, 0, 1, 1]] - torch.tensor([0, 0, 1, 1])
+    u = rectangles[:, [2, 3, 2, 3]] - torch.tensor([0, 1, 0, 1])
+    corners = torch.stack([u, v, torch.ones_like(u)], -1).to(torch.float64) @ to_directions.transpose(-1, -2)
+    leads = _lead(corners)
+    sectors = []
+    for item, (r0, r1, c0, c1) in enumerate(rectangles.tolist()):
+        if r0 >= r1 or c0 >= c1:
+            continue
+        # The directions led by one axis in one sense form a convex cone: four corners in it hold all between them.
+        if bool((leads[item] == leads[item, 0]).all()):
+            lead = int(leads[item, 0])
+            sectors.append(Sector(item, lead // 2, 1 - 2 * (lead % 2), (r0, r1), (c0, c1), None))
+            continue
+        v, u = torch.meshgrid(torch.arange(r0, r1), torch.arange(c0, c1), indexing="ij")
+        pixels = torch.stack([u, v, torch.ones_like(u)], -1).to(torch.float64)
+        lead_map = _lead(pixels @ to_directions[item].T)
+        for lead in lead_map.unique().tolist():
+            here = lead_map == lead
+            (a0, a1), (b0, b1) = _bounds(here.any(1)[None])[0].tolist(), _bounds(here.any(0)[None])[0].tolist()
+            rows, columns = (r0 + a0, r0 + a1), (c0 + b0, c0 + b1)
+            sectors.append(Sector(item, lead // 2, 1 - 2 * (lead % 2), rows, columns, here[a0:a1, b0:b1]))
+    return sectors
+
+
+def _lead(directions: Tensor) -> Tensor:
+    """2 * axis + (1 where it advances backwards) of the largest component of directions (..., 3)."""
+    axis = directions.abs().argmax(-1)
+    return 2 * axis + (directions.gather(-1, axis[..., None])[..., 0] < 0)
+
+
+def plan_slabs(
+    to_pixels: Tensor,
+    axis: int,
+    occupancy: Occupancy,
+    ahead: Tensor,
+    rows: tuple[int, int],
+    columns: tuple[int, int],
+    planes: int,
+    samples: int,
+) -> list[Slab]:
+    """Slabs of planes of ``axis`` with the pixels that can meet them, numbered from (rows[0], columns[0]).
+
+    to_pixels: (B, 3, 4) of the images that share the slabs; ahead: (planes,) bool, planes before any source;
+    planes: how many planes a slab holds; samples: the most look-ups that one slab may hold over all images, longer
+    ones are cut into strips of rows.
+    """
+    rectangles = occupancy.rectangles[axis]
+    wanted = ahead & (rectangles[:, 0] < rectangles[:, 1])
+    if not bool(wanted.any()):
+        return []
+    first, last = (int(x) for x in _bounds(wanted[None])[0])
+    batch = len(to_pixels)
+    edges = [*range(first, last, planes), last]
+    spans = torch.tensor(list(itertools.pairwise(edges)))
+    boxes = []
+    for lo, hi in spans.tolist():
+        part = rectangles[lo:hi]
+        part = part[part[:, 0] < part[:, 1]]
+        if len(part) == 0:
+            boxes.append([[0, -1]] * 3)
+            continue
+        sides = [[int(part[:, 0].min()) - 1, int(part[:, 1].max())], [int(part[:, 2].min()) - 1, int(part[:, 3].max())]]
+        sides.insert(axis, [lo, hi - 1])
+        boxes.append(sides)
+    corners = torch.stack([_corners(b) for b in boxes])
+    seen = torch.stack([_seen(p.expand(len(corners), 3, 4), corners, None) for p in to_pixels])  # (B, slabs, 4)
+    seen[..., 0].clamp_(min=rows[0]), seen[..., 1].clamp_(max=rows[1])
+    seen[..., 2].clamp_(min=columns[0]), seen[..., 3].clamp_(max=columns[1])
+    empty = (seen[..., 0] >= seen[..., 1]) | (seen[..., 2] >= seen[..., 3])
+    big = torch.iinfo(torch.int64).max
+    seen[..., [0, 2]] = torch.where(empty[..., None], big, seen[..., [0, 2]])
+    seen[..., [1, 3]] = torch.where(empty[..., None], -big, seen[..., [1, 3]])
+    lo, hi = seen[..., [0, 2]].amin(0), seen[..., [1, 3]].amax(0)
+    slabs = []
+    for (p0, p1), box, (r0, c0), (r1, c1) in zip(spans.tolist(), boxes, lo.tolist(), hi.tolist(), strict=True):
+        if r0 >= r1 or c0 >= c1 or box[0][1] < 0:
+            continue
+        strip = max(1, samples // (batch * (p1 - p0) * (c1 - c0)))
+        strips = -(-(r1 - r0) // strip)
+        strip = -(-(r1 - r0) // strips)
+        for r in range(r0, r1, strip):
+            cut = (r - rows[0], min(r + strip, r1) - rows[0])
+            slabs.append(Slab(p0, p1, cut, (c0 - columns[0], c1 - columns[0])))
+    return slabs
+
+
+def _corners(box: Sequence[Sequence[float]]) -> Tensor:
+    """(8, 3) float64 corners of [lo, hi] along i, j, k."""
+    return torch.cartesian_prod(*(torch.tensor(tuple(side), dtype=torch.float64) for side in box))
+
+
+def _seen(to_pixels: Tensor, corners: Tensor, size: tuple[int, int] | None) -> Tensor:
+    """(B, 4) int64 r0, r1, c0, c1 of the pixels whose rays may meet the hulls of voxel points (B, N, 3).
+
+    The bounds are not clipped to an image where ``size`` is None. A hull that reaches the plane of the source may be
+    seen anywhere.
+    """
+    homogeneous = corners @ to_pixels[:, :, :3].transpose(-1, -2) + to_pixels[:, None, :, 3]
+    depth = homogeneous[..., 2]
+    limit = 2**40
+    bounded = (depth > 1e-6 * depth.abs().amax(1, keepdim=True)).all(1)
+    pixels = homogeneous[..., :2] / torch.where(depth > 0, depth, 1.0)[..., None]
+    lo = torch.ceil(pixels.amin(1) - 1e-6).clamp(-limit, limit).to(torch.int64)
+    hi = torch.floor(pixels.amax(1) + 1e-6).clamp(-limit, limit).to(torch.int64) + 1
+    lo = torch.where(bounded[:, None], lo, -limit)
+    hi = torch.where(bounded[:, None], hi, limit)
+    if size is not None:
+        bound = torch.tensor([size[1], size[0]])
+        lo, hi = lo.clamp(min=0), hi.minimum(bound)
+    return torch.stack([lo[:, 1], hi[:, 1], lo[:, 0], hi[:, 0]], 1)
