@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -54,11 +55,15 @@ class RaftConfig:
     channels: int = 2
     iterations: int = 12
 
+    @staticmethod
+    def small_sizes() -> dict[str, Any]:
+        """What the published small variant changes."""
+        return {"hidden": 96, "context": 64, "features": 128, "radius": 3, "bottleneck": True}
+
     @classmethod
-    def small(cls, **changes: object) -> RaftConfig:
+    def small(cls, **changes: Any) -> RaftConfig:
         """The published small variant; ``changes`` override single fields."""
-        published = dict(hidden=96, context=64, features=128, radius=3, bottleneck=True)
-        return cls(**(published | changes))
+        return cls(**(cls.small_sizes() | changes))
 
 
 def _instance_norm(channels: int) -> nn.Module:
