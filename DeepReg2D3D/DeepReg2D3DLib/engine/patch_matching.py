@@ -1,0 +1,213 @@
+"""DPPC's correspondences: patches of depth-layered image gradients, matched along the contours' normals.
+
+The contour points are sorted into layers of depth. For each layer the gradients of its surface points alone are
+projected, so that a patch shows what lies at the depth of its point, undisturbed by structures in front and behind
+(depth-aware gradient projection; Wang et al., "Dynamic 2-D/3-D rigid registration framework using point-to-plane
+correspondence model", IEEE TMI 2017). The patch is then compared with the X-ray's gradient along the normal by
+normalised gradient correlation, and the peak is placed between pixels by a parabola.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .camera import project
+from .correspondences import Matches, Scene, no_matches
+from .image_gradient import image_gradient, masked_gradient, smoothed
+from .poses import transform_points, transform_vectors
+
+
+@dataclass(frozen=True)
+class PatchSettings:
+    """Lengths in pixels of the level."""
+
+    half_size: int = 7
+    """A patch reaches this far along the normal and the tangent: 15 x 15 pixels."""
+    layers: int = 5
+    layer_share: float = 0.5
+    """Share of the depth-layered gradients in a patch; the rest is the gradient of the whole DRR."""
+    smoothing: float = 1.0
+    threshold: float = 0.35
+    """Correlation below which a match counts for nothing."""
+    least_valid: float = 0.6
+    """Share of the patch that must be valid in the X-ray."""
+    rival_distance: int = 4
+    """A second peak at least this far from the best one makes the match ambiguous."""
+
+
+class PatchMatching:
+    """Finder of correspondences by depth-aware gradient patch matching, with heuristic weights."""
+
+    def __init__(self, settings: PatchSettings | None = None) -> None:
+        self.settings = settings or PatchSettings()
+
+    def find(self, scene: Scene) -> Matches:
+        """Matches along the normals within ``scene.progress.search_px`` of where the points are drawn now."""
+        if len(scene.contour) == 0:
+            return no_matches(scene)
+        settings = self.settings
+        reach = max(2, round(scene.progress.search_px))
+        found, valid = masked_gradient(scene.xray.line_integral, scene.xray.mask, settings.smoothing)
+        templates = self._templates(scene)
+        scores = match_scores(
+            scene.contour.pixels,
+            scene.normals,
+            templates,
+            found,
+            valid,
+            reach,
+            settings.half_size,
+            settings.least_valid,
+        )
+        offset, height, rival = best_offsets(scores, settings.rival_distance)
+        distinctness = ((height - rival) / height.clamp_min(1e-6)).clamp(0, 1)
+        strength = (height - settings.threshold).clamp_min(0) / (1 - settings.threshold)
+        weights = strength * distinctness.clamp_min(0.05)
+        return Matches.from_flow(scene.contour, (offset - reach)[:, None] * scene.normals, weights)
+
+    def _templates(self, scene: Scene) -> Tensor:
+        """Patches (M, A, B, 2) of the expected gradient around every contour point, in the frame of its normal."""
+        settings = self.settings
+        half = settings.half_size
+        whole = image_gradient(scene.drr, settings.smoothing)
+        templates = torch.zeros(len(scene.contour), 2 * half + 1, 2 * half + 1, 2, device=whole.device)
+        if settings.layer_share < 1:
+            patches = sample_patches(whole, scene.contour.pixels, scene.normals, half, half)
+            templates += (1 - settings.layer_share) * _unit(patches)
+        if settings.layer_share > 0:
+            layers, layer_of_point = depth_layers(scene, settings.layers, settings.smoothing)
+            for index in range(layers.shape[0]):
+                chosen = (layer_of_point == index).nonzero()[:, 0]
+                if len(chosen) == 0:
+                    continue
+                patches = sample_patches(
+                    layers[index : index + 1], scene.contour.pixels[chosen], scene.normals[chosen], half, half
+                )
+                templates[chosen] += settings.layer_share * _unit(patches)
+        return templates
+
+
+def _unit(patches: Tensor) -> Tensor:
+    return patches / patches.flatten(1).norm(dim=1).clamp_min(1e-9)[:, None, None, None]
+
+
+def depth_layers(scene: Scene, count: int, smoothing: float) -> tuple[Tensor, Tensor]:
+    """Gradient images (L, 2, H, W) of the surface points in each layer of depth, and the layer (M,) of each contour point.
+
+    The gradient of a line integral is the integral of the volume's gradient, which lies on its surfaces: so the
+    projected gradients of the surface points, added up pixel by pixel, are the gradient of the DRR of their layer.
+    """
+    pose = scene.ct_to_camera.to(scene.surface.points)
+    points = transform_points(pose, scene.surface.points)
+    gradients = transform_vectors(pose, scene.surface.gradients)
+    k = scene.camera.intrinsics.to(points)
+    depth = points[:, 2]
+    edges = scene.points_in_camera[:, 2].quantile(torch.linspace(0, 1, count + 1, device=depth.device))[1:-1]
+    rows, columns = scene.size
+    pixels = project(points, k)
+    base = pixels.floor()
+    inside = (depth > 1) & (base >= 0).all(-1) & (base[:, 0] < columns - 1) & (base[:, 1] < rows - 1)
+    base, fraction = base[inside].to(torch.int64), (pixels - base)[inside]
+    layer = torch.bucketize(depth[inside].contiguous(), edges)
+    # A step of one pixel moves a point at depth z by z / f mm.
+    drawn = gradients[inside, :2] * depth[inside, None] / torch.stack([k[0, 0], k[1, 1]])
+    # Nearer surfaces cover more pixels with the same number of points.
+    drawn = drawn / depth[inside, None] ** 2
+    image = torch.zeros(2, count * rows * columns, device=points.device)
+    first = (layer * rows + base[:, 1]) * columns + base[:, 0]
+    a, b = fraction.unbind(-1)
+    for dv, weight_v in ((0, 1 - b), (1, b)):
+        for du, weight_u in ((0, 1 - a), (1, a)):
+            share = (weight_u * weight_v)[:, None] * drawn
+            for channel in range(2):
+                image[channel].index_add_(0, first + dv * columns + du, share[:, channel])
+    layers = image.reshape(2, count, rows, columns).transpose(0, 1)
+    return smoothed(layers, max(smoothing, 0.7)), torch.bucketize(scene.points_in_camera[:, 2].contiguous(), edges)
+
+
+def sample_patches(gradient: Tensor, pixels: Tensor, normals: Tensor, along: int, across: int) -> Tensor:
+    """Gradient patches (M, 2 along + 1, 2 across + 1, 2): components along the normal and the tangent.
+
+    gradient (1, 2, H, W); patches are centred at pixels (M, 2), their first axis runs along normals (M, 2), their
+    second along the tangents (-n_v, n_u). Zero outside the image.
+    """
+    grid = _patch_grid(pixels, normals, along, across, gradient.shape[-2:])
+    sampled = F.grid_sample(gradient, grid[None].flatten(2, 3), align_corners=True)[0]
+    gu, gv = sampled.unflatten(-1, (2 * along + 1, 2 * across + 1))
+    n_u, n_v = normals[:, 0, None, None], normals[:, 1, None, None]
+    return torch.stack([gu * n_u + gv * n_v, gv * n_u - gu * n_v], dim=-1)
+
+
+def _patch_grid(pixels: Tensor, normals: Tensor, along: int, across: int, size: tuple[int, int]) -> Tensor:
+    """Sampling grid (M, 2 along + 1, 2 across + 1, 2) in the coordinates of ``grid_sample`` with aligned corners."""
+    a = torch.arange(-along, along + 1, dtype=pixels.dtype, device=pixels.device)[None, :, None, None]
+    b = torch.arange(-across, across + 1, dtype=pixels.dtype, device=pixels.device)[None, None, :, None]
+    tangents = torch.stack([-normals[:, 1], normals[:, 0]], dim=-1)
+    position = pixels[:, None, None] + a * normals[:, None, None] + b * tangents[:, None, None]
+    rows, columns = size
+    scale = torch.tensor([2.0 / max(columns - 1, 1), 2.0 / max(rows - 1, 1)], dtype=pixels.dtype, device=pixels.device)
+    return position * scale - 1
+
+
+def match_scores(
+    pixels: Tensor,
+    normals: Tensor,
+    templates: Tensor,
+    gradient: Tensor,
+    valid: Tensor,
+    reach: int,
+    half: int,
+    least_valid: float,
+) -> Tensor:
+    """Normalised gradient correlations (M, 2 reach + 1) of templates (M, A, A, 2) at offsets -reach .. reach.
+
+    gradient (1, 2, H, W) of the X-ray, zero where it is not ``valid`` (1, 1, H, W). Only valid pixels count, on both
+    sides of the quotient; -1 where fewer than ``least_valid`` of the patch are.
+    """
+    window = torch.exp(-0.5 * (torch.arange(-half, half + 1, device=pixels.device) / (0.7 * half)) ** 2)
+    window = window[:, None] * window[None, :]
+    strip = sample_patches(gradient, pixels, normals, half + reach, half)
+    allowed = F.grid_sample(
+        valid.to(strip.dtype),
+        _patch_grid(pixels, normals, half + reach, half, gradient.shape[-2:])[None].flatten(2, 3),
+        align_corners=True,
+    )[0, 0].unflatten(-1, (2 * (half + reach) + 1, 2 * half + 1))
+    offsets = 2 * reach + 1
+    weighted = templates * window[None, :, :, None]
+    energy_of_template = (weighted * templates).sum(-1)
+    energy_of_strip = (strip * strip).sum(-1)
+    product = torch.zeros(len(pixels), offsets, device=pixels.device)
+    template_energy, strip_energy, share = (torch.zeros_like(product) for _ in range(3))
+    for a in range(2 * half + 1):
+        rows = slice(a, a + offsets)
+        product += (strip[:, rows].flatten(2) @ weighted[:, a].flatten(1)[..., None])[..., 0]
+        template_energy += (allowed[:, rows] @ energy_of_template[:, a, :, None])[..., 0]
+        strip_energy += energy_of_strip[:, rows] @ window[a]
+        share += allowed[:, rows] @ window[a]
+    # A flat piece of the X-ray correlates with anything: a floor relative to the image keeps noise out.
+    floor = 1e-3 * energy_of_strip.mean() * window.sum()
+    scores = product / (template_energy * (strip_energy + floor)).clamp_min(1e-20).sqrt()
+    return torch.where(share >= least_valid * window.sum(), scores, torch.full_like(scores, -1.0))
+
+
+def best_offsets(scores: Tensor, rival_distance: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Index (M,) of the best offset, sub-pixel, its score (M,), and the best score (M,) farther away (0 or more)."""
+    height, best = scores.max(dim=1)
+    index = torch.arange(scores.shape[1], device=scores.device)
+    before = scores.gather(1, (best - 1).clamp_min(0)[:, None])[:, 0]
+    after = scores.gather(1, (best + 1).clamp_max(scores.shape[1] - 1)[:, None])[:, 0]
+    curvature = before - 2 * height + after
+    interior = (best > 0) & (best < scores.shape[1] - 1) & (before > -1) & (after > -1) & (curvature < -1e-6)
+    shift = torch.where(interior, 0.5 * (before - after) / curvature.clamp_max(-1e-6), torch.zeros_like(height))
+    far = (index[None] - best[:, None]).abs() >= rival_distance
+    # Only a peak is a rival: the flank of the best one is not.
+    padded = F.pad(scores, (1, 1), value=-2.0)
+    peak = (scores >= padded[:, :-2]) & (scores >= padded[:, 2:])
+    rival = torch.where(far & peak, scores, torch.zeros_like(scores)).amax(1)
+    # At the end of the window the true peak may lie outside.
+    height = torch.where(interior, height, torch.zeros_like(height))
+    return best + shift.clamp(-0.5, 0.5), height, rival

@@ -1,0 +1,80 @@
+"""Presets: at which resolutions, how often and how carefully a registration iterates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from .errors import InputError
+from .ppc import SolverSettings
+
+
+@dataclass(frozen=True)
+class Level:
+    """One resolution. ``steps`` is an upper bound: the level ends once a step moves little.
+
+    long_side: pixels along the longer side of the region; margin_mm: how far around the CT's projection the region
+    reaches; search_px: the largest offset to look for in the first and in the last step.
+    """
+
+    long_side: int
+    steps: int
+    margin_mm: float
+    search_px: tuple[float, float]
+    damping: tuple[float, float] = (1e-3, 1e-4)
+    """In units of trace / 6, in the first and the last step: it holds back depth while offsets are large."""
+    least_motion_px: float = 0.1
+    """The level ends when the points move less than this, in its pixels, twice."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """How a registration runs; methods only differ in their correspondences and weights.
+
+    exact_steps: run every step of every level, whatever moves. learned_solver: what learned methods solve with
+    (None: the same as everybody).
+    """
+
+    name: str
+    levels: tuple[Level, ...]
+    solver: SolverSettings = field(default_factory=SolverSettings)
+    learned_solver: SolverSettings | None = None
+    exact_steps: bool = False
+    least_motion_mm: float = 0.02
+    """The registration has converged when the contour points move less than this twice on the last level."""
+    refine: bool = False
+    max_points: int = 1000
+
+
+ACCURATE = Preset(
+    name="accurate",
+    levels=(
+        Level(160, 8, 40.0, (20, 10), (1e-2, 1e-4)),
+        Level(256, 5, 25.0, (12, 8), (1e-3, 1e-5)),
+        Level(384, 5, 25.0, (8, 6), (1e-4, 1e-6)),
+    ),
+    refine=True,
+)
+
+FAST = Preset(
+    name="fast",
+    levels=(Level(128, 5, 40.0, (16, 10), (1e-2, 1e-4)), Level(224, 4, 25.0, (12, 8), (1e-4, 1e-6))),
+    max_points=600,
+)
+
+# One resolution and exactly ten iterations (Jaganathan et al., MICCAI 2021, section 2); plain weighted least squares
+# for learned methods, our robust solve for DPPC.
+PAPER = Preset(
+    name="paper",
+    levels=(Level(256, 10, 60.0, (20, 20), (1e-6, 1e-6)),),
+    learned_solver=SolverSettings(robust_iterations=0),
+    exact_steps=True,
+)
+
+PRESETS = {preset.name: preset for preset in (ACCURATE, FAST, PAPER)}
+
+
+def get_preset(name: str) -> Preset:
+    """The preset of a name. Raises InputError, naming the known ones, for any other."""
+    if name not in PRESETS:
+        raise InputError(f"Unknown preset '{name}'. Known presets: {', '.join(PRESETS)}.")
+    return PRESETS[name]

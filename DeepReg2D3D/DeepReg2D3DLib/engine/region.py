@@ -1,0 +1,76 @@
+"""The part of an X-ray that a level works on: where the CT may be seen, at the level's resolution."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from .camera import project
+from .errors import DegenerateError
+from .poses import transform_points
+from .surface import SurfacePoints
+from .xray import XRay
+
+
+def region_of_interest(
+    surface: SurfacePoints, ct_to_camera: Tensor, xray: XRay, margin_mm: float
+) -> tuple[int, int, int, int]:
+    """(first column, first row, columns, rows) of the X-ray in which the surface is seen at a pose (4, 4).
+
+    ``margin_mm`` is added all round, in mm at the depth of the points, for the error of the pose. Raises
+    DegenerateError when the CT is behind the source or projects beside the image.
+    """
+    camera = xray.camera
+    points = transform_points(ct_to_camera.to(surface.points), surface.points)
+    points = points[points[:, 2] > 1.0]
+    if len(points) == 0:
+        raise DegenerateError(f"View '{xray.name}': at this pose the CT lies behind the X-ray source.")
+    k = camera.intrinsics.to(points)
+    pixels = project(points, k)
+    margin = margin_mm * float(k[1, 1]) / float(points[:, 2].median())
+    low, high = pixels.amin(0) - margin, pixels.amax(0) + margin
+    first = [max(0, math.floor(float(x))) for x in low]
+    last = [min(n - 1, math.ceil(float(x))) for x, n in zip(high, (camera.columns, camera.rows), strict=True)]
+    if last[0] - first[0] < 8 or last[1] - first[1] < 8:
+        raise DegenerateError(f"View '{xray.name}': at this pose the CT projects beside the image.")
+    return first[0], first[1], last[0] - first[0] + 1, last[1] - first[1] + 1
+
+
+def cropped_xray(xray: XRay, region: tuple[int, int, int, int]) -> XRay:
+    """The X-ray inside (first column, first row, columns, rows), which must lie within the image."""
+    column, row, columns, rows = region
+    window = (..., slice(row, row + rows), slice(column, column + columns))
+    return XRay(
+        xray.line_integral[window].contiguous(),
+        xray.mask[window].contiguous(),
+        xray.camera.cropped(column, row, columns, rows),
+        xray.name,
+    )
+
+
+def level_xray(xray: XRay, region: tuple[int, int, int, int], long_side: int) -> XRay:
+    """The region of an X-ray with ``long_side`` pixels along its longer side in mm; never finer than it was taken."""
+    part = cropped_xray(xray, region)
+    su, sv = part.camera.pixel_spacing
+    width, height = part.camera.columns * su, part.camera.rows * sv
+    spacing = max(max(width, height) / long_side, min(su, sv))
+    columns, rows = max(8, round(width / spacing)), max(8, round(height / spacing))
+    return part.resized(columns, rows)
+
+
+def pixel_at_depth(xray: XRay, depth: float) -> float:
+    """Size in mm that one pixel (along a row's direction v) covers at ``depth`` mm from the source."""
+    return depth / float(xray.camera.intrinsics[1, 1])
+
+
+def depth_of(surface: SurfacePoints, ct_to_camera: Tensor) -> float:
+    """Median depth in mm of the surface in the camera frame."""
+    pose = ct_to_camera.to(surface.points)
+    return float((surface.points @ pose[2, :3] + pose[2, 3]).median())
+
+
+def field_is_empty(xray: XRay) -> bool:
+    """True where hardly any pixel of the X-ray is valid."""
+    return float(torch.mean(xray.mask.to(torch.float32))) < 0.01

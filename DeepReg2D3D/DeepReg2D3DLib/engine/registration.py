@@ -1,0 +1,288 @@
+"""The registration loop: render, find contours, match, weigh, solve, move, until the pose stands still.
+
+Each pass is one iteration of Jaganathan et al., MICCAI 2021: a DRR at the pose, the apparent contour points, 2D
+correspondences and their weights (the method), the PPC motion (the solver). ``register`` is a generator of
+``Iteration`` records; whoever consumes it may stop at any time by closing it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .camera import Camera, backproject
+from .contours import ContourPoints, apparent_contour_points
+from .correspondences import Matches, Progress, Scene
+from .drr import DrrRenderer
+from .errors import DegenerateError, InputError
+from .image_gradient import image_gradient
+from .methods import Method, get_method
+from .poses import check_rigid, invert_pose, transform_points, transform_vectors
+from .ppc import PpcSystem, SolverSettings, build_system, solve_motion, stack_views
+from .presets import Level, Preset, get_preset
+from .region import depth_of, field_is_empty, level_xray, pixel_at_depth, region_of_interest
+from .setup import RegistrationSetup
+from .similarity import gradient_ncc
+from .volume import Volume
+from .xray import XRay
+
+COUNTED_WEIGHT = 0.01
+"""A correspondence counts as used above this weight."""
+FEWEST_POINTS = 30
+LEAST_SIMILARITY = 0.05
+
+
+@dataclass(frozen=True)
+class ViewState:
+    """One view after a step. Pixels are in the level's grid, whose camera (cropped and resized) is given.
+
+    drr (H, W) float32 at the new pose; contour_pixels (M, 2), flow (M, 2) and weights (M,) of the step's matches,
+    found before it moved.
+    """
+
+    name: str
+    drr: Tensor
+    contour_pixels: Tensor
+    flow: Tensor
+    weights: Tensor
+    camera: Camera
+
+    @property
+    def columns(self) -> int:
+        return self.camera.columns
+
+    @property
+    def rows(self) -> int:
+        return self.camera.rows
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """One step. index 0 is the start. status is '' until ``final``, then converged, stopped or unreliable.
+
+    ct_to_world (4, 4) float64 after the step; motion_mm: mean displacement of the contour points in the step; points:
+    correspondences with weight above 0.01; similarity: gradient NCC inside the valid mask, mean over views.
+    """
+
+    index: int
+    ct_to_world: Tensor
+    motion_mm: float
+    points: int
+    similarity: float
+    seconds: float
+    views: tuple[ViewState, ...]
+    final: bool = False
+    status: str = ""
+
+
+def register(
+    volume: Volume | None,
+    xrays: Sequence[XRay],
+    ct_to_world: Tensor,
+    *,
+    method: str | Method = "deep-iterative",
+    preset: str | Preset = "accurate",
+    device: str | torch.device = "auto",
+    setup: RegistrationSetup | None = None,
+) -> Iterator[Iteration]:
+    """Register a CT to one or more X-rays from a rough pose (4, 4), step by step.
+
+    ``setup`` saves the preparation of the CT when it is registered again (``volume`` and ``device`` are then ignored).
+    The first record is the start; the last has ``final`` set and a status. Raises, before the first record, InputError
+    (unknown method or preset, missing weights, nothing valid in an X-ray, a pose that is not rigid) or DegenerateError
+    (the CT is not in the field at the start). Later trouble ends the run as 'unreliable', with the best pose so far.
+    """
+    if len(xrays) == 0:
+        raise InputError("A registration needs at least one X-ray image.")
+    for xray in xrays:
+        if field_is_empty(xray):
+            raise InputError(f"X-ray '{xray.name}' has hardly any valid pixel: its field was found to be empty.")
+    chosen_preset = get_preset(preset) if isinstance(preset, str) else preset
+    pose = check_rigid(torch.as_tensor(ct_to_world), "The start")
+    if setup is None:
+        if volume is None:
+            raise InputError("A registration needs a CT.")
+        setup = RegistrationSetup.prepare(volume, device)
+    chosen_method = get_method(method, setup.device) if isinstance(method, str) else method
+    return _Registration(setup, [x.to(setup.device) for x in xrays], chosen_method, chosen_preset, pose).run()
+
+
+@dataclass
+class _LevelView:
+    """One view at one level: the X-ray on the level's grid, the renderer for it, and the DRR at the current pose."""
+
+    xray: XRay
+    renderer: DrrRenderer
+    pixel_mm: float
+    drr: Tensor | None = None
+
+    def render(self, ct_to_world: Tensor) -> None:
+        camera = self.xray.camera
+        with torch.no_grad():
+            self.drr = self.renderer(camera.ct_to_camera(ct_to_world)[None], camera.intrinsics, camera.size).to(
+                torch.float32
+            )
+
+    def similarity(self) -> float:
+        return float(gradient_ncc(self.drr, self.xray.line_integral, self.xray.mask)[0])
+
+
+class _Registration:
+    """The state of one run; ``run`` is its generator."""
+
+    def __init__(
+        self, setup: RegistrationSetup, xrays: list[XRay], method: Method, preset: Preset, pose: Tensor
+    ) -> None:
+        self.setup, self.xrays, self.method, self.preset = setup, xrays, method, preset
+        self.pose = pose
+        self.index = 0
+        self.similarity = 0.0
+        self.points = 0
+        self.matches: list[tuple[ContourPoints, Matches]] = []
+        self.clock = time.perf_counter()
+
+    def run(self) -> Iterator[Iteration]:
+        preset = self.preset
+        views = self._views(preset.levels[0])
+        self._measure(views)
+        yield self._record(views, 0.0)
+        for number, level in enumerate(preset.levels):
+            if number > 0:
+                views = self._views(level)
+                self._measure(views)
+            last = number == len(preset.levels) - 1
+            yield from self._level(views, level, number, last)
+
+    def _level(self, views: list[_LevelView], level: Level, number: int, last: bool) -> Iterator[Iteration]:
+        still, pixel = 0, min(view.pixel_mm for view in views)
+        for step in range(level.steps):
+            share = step / max(1, level.steps - 1)
+            progress = Progress(
+                number,
+                len(self.preset.levels),
+                step,
+                level.steps,
+                level.search_px[0] + share * (level.search_px[1] - level.search_px[0]),
+            )
+            damping = level.damping[0] ** (1 - share) * level.damping[1] ** share
+            try:
+                motion_mm = self._step(views, progress, damping)
+            except DegenerateError:
+                if last:
+                    yield self._record(views, 0.0, "unreliable")
+                return
+            self._measure(views)
+            limit = self.preset.least_motion_mm if last else level.least_motion_px * pixel
+            still = still + 1 if motion_mm < limit else 0
+            finished = still >= 2 and not self.preset.exact_steps
+            if last and (finished or step == level.steps - 1):
+                yield self._record(views, motion_mm, self._status(finished))
+                return
+            yield self._record(views, motion_mm)
+            if finished:
+                return
+
+    def _status(self, finished: bool) -> str:
+        if self.points < FEWEST_POINTS or not self.similarity > LEAST_SIMILARITY:
+            return "unreliable"
+        return "converged" if finished else "stopped"
+
+    def _views(self, level: Level) -> list[_LevelView]:
+        """The views at a level, around the CT at the current pose."""
+        views = []
+        for xray in self.xrays:
+            ct_to_camera = xray.camera.ct_to_camera(self.pose)
+            region = region_of_interest(self.setup.surface, ct_to_camera, xray, level.margin_mm)
+            part = level_xray(xray, region, level.long_side)
+            pixel = pixel_at_depth(part, depth_of(self.setup.surface, ct_to_camera))
+            views.append(_LevelView(part, self.setup.renderer(pixel), pixel))
+        return views
+
+    def _measure(self, views: list[_LevelView]) -> None:
+        for view in views:
+            view.render(self.pose)
+        self.similarity = sum(view.similarity() for view in views) / len(views)
+
+    def _step(self, views: list[_LevelView], progress: Progress, damping: float) -> float:
+        """Find correspondences in every view, solve for one motion, move; returns the motion in mm."""
+        self.matches = []
+        prepared = []
+        for view in views:
+            scene = self._scene(view, progress)
+            matches = self.method.find(scene)
+            self.matches.append((scene.contour, matches))
+            prepared.append((scene, matches))
+        system = self._system(prepared)
+        base = self.preset.solver
+        if self.method.learned and self.preset.learned_solver is not None:
+            base = self.preset.learned_solver
+        motion, solution = solve_motion(
+            system, SolverSettings(base.robust_iterations, damping, base.residual_floor, base.cutoff)
+        )
+        self.points = int((solution.weights > COUNTED_WEIGHT).sum())
+        pose = check_rigid(motion @ self.pose, "The pose after a step")
+        points = torch.cat([scene.contour.points for scene, _ in prepared]).to("cpu", torch.float64)
+        moved = transform_points(pose, points) - transform_points(self.pose, points)
+        self.pose = pose
+        return float(moved.norm(dim=-1).mean())
+
+    def _scene(self, view: _LevelView, progress: Progress) -> Scene:
+        camera = view.xray.camera
+        ct_to_camera = camera.ct_to_camera(self.pose)
+        contour = apparent_contour_points(
+            self.setup.surface,
+            ct_to_camera.to(self.setup.surface.points),
+            camera.intrinsics.to(self.setup.surface.points),
+            camera.size,
+            None,
+            self.preset.max_points,
+            strength_image=image_gradient(view.drr, 1.0)[0],
+        )
+        return Scene(view.drr, view.xray, ct_to_camera, contour, self.setup.surface, view.renderer, progress)
+
+    def _system(self, prepared: list[tuple[Scene, Matches]]) -> PpcSystem:
+        """The stacked system of all views, in world, about the centroid of all their points, on the CPU."""
+        everything = torch.cat([scene.contour.points for scene, _ in prepared]).to("cpu", torch.float64)
+        if len(everything) == 0:
+            raise DegenerateError("No contour of the CT is seen in the X-ray's field at this pose.")
+        centre = transform_points(self.pose, everything).mean(0)
+        systems = []
+        for scene, matches in prepared:
+            points = transform_points(self.pose, scene.contour.points.to("cpu", torch.float64))
+            gradients = transform_vectors(self.pose, scene.contour.gradients.to("cpu", torch.float64))
+            world = invert_pose(scene.camera.world_to_camera)
+            rays = backproject(matches.pixels.to("cpu", torch.float64), scene.camera.intrinsics)
+            rays = rays @ world[:3, :3].T
+            weights = matches.weights.to("cpu", torch.float64)
+            systems.append(build_system(points, gradients, rays, weights, world[:3, 3], centre))
+        return systems[0] if len(systems) == 1 else stack_views(systems)
+
+    def _record(self, views: list[_LevelView], motion_mm: float, status: str = "") -> Iteration:
+        states = []
+        for number, view in enumerate(views):
+            if number < len(self.matches):
+                contour, matches = self.matches[number]
+                pixels, flow, weights = contour.pixels, matches.flow, matches.weights
+            else:
+                pixels = flow = torch.zeros(0, 2)
+                weights = torch.zeros(0)
+            states.append(ViewState(view.xray.name, view.drr[0, 0], pixels, flow, weights, view.xray.camera))
+        now = time.perf_counter()
+        record = Iteration(
+            self.index,
+            self.pose.clone(),
+            motion_mm,
+            self.points,
+            self.similarity,
+            now - self.clock,
+            tuple(states),
+            bool(status),
+            status,
+        )
+        self.index += 1
+        self.clock = time.perf_counter()
+        return record
