@@ -1,0 +1,74 @@
+"""Engine: its state, its installation and its log."""
+
+from __future__ import annotations
+
+import slicer
+from slicer.i18n import tr as _
+
+from . import install
+from .section import Section
+
+
+class EngineSection(Section):
+    """State, Install, Start, progress of preparations, and the log."""
+
+    ui_name = "Engine"
+
+    def setup(self) -> None:
+        ui, client = self.ui, self.logic.client
+        ui.engineInstallButton.clicked.connect(self._on_install)
+        ui.engineStartButton.clicked.connect(self._on_start)
+        ui.engineClearLogButton.clicked.connect(self._on_clear)
+        self.listen(client.state_changed, lambda *_args: self.update())
+        self.listen(client.log, self._on_log)
+        self.listen(client.progress, self._on_progress)
+        ui.engineProgressBar.setVisible(False)
+
+    def update(self) -> None:
+        ui, client = self.ui, self.logic.client
+        missing = self.logic.missingRequirements()
+        ui.engineInstallButton.setVisible(bool(missing))
+        ui.engineStartButton.setVisible(not missing and client.state in ("stopped", "failed"))
+        ui.engineStartButton.setText(_("Restart") if client.state == "failed" else _("Start"))
+        ui.engineStateLabel.setText(self._words(missing))
+        if client.state not in ("starting", "busy"):
+            ui.engineProgressBar.setVisible(False)
+
+    def _words(self, missing) -> str:
+        client = self.logic.client
+        if missing:
+            return _("Not installed: {packages} missing. Press Install.").format(packages=", ".join(missing))
+        if client.state == "stopped":
+            return _("Not started. It starts by itself when it is needed.")
+        if client.state == "starting":
+            return _("Starting engine...")
+        if client.state == "failed":
+            return _("Failed: {reason}").format(reason=client.state_text)
+        # "ready on CPU", "Registering...": the engine's own words
+        return client.state_text[:1].upper() + client.state_text[1:]
+
+    def _on_install(self, _checked=False) -> None:
+        with slicer.util.tryWithErrorDisplay(_("The installation failed.")):
+            self.logic.message.emit(install.install(self.logic.requirements()))
+        self.logic.requirementsChanged()
+        self.update()
+
+    def _on_start(self, _checked=False) -> None:
+        self.logic.startEngine()
+
+    def _on_clear(self, _checked=False) -> None:
+        self.ui.engineLogText.clear()
+
+    def _on_log(self, text: str) -> None:
+        self.ui.engineLogText.appendPlainText(text.rstrip())
+
+    def _on_progress(self, text: str, fraction) -> None:
+        bar = self.ui.engineProgressBar
+        bar.setVisible(fraction is None or fraction < 1.0)
+        if fraction is None:
+            bar.setRange(0, 0)
+        else:
+            bar.setRange(0, 100)
+            bar.setValue(int(100 * fraction))
+        if text:
+            self.ui.engineStateLabel.setText(text)

@@ -1,0 +1,148 @@
+"""The geometry of one view: its numbers, where each came from, and their editing."""
+
+from __future__ import annotations
+
+from slicer.i18n import tr as _
+
+from ..mrml.carm import CArmNumbers, camera_with_numbers, numbers_from_camera
+from ..mrml.xray_node import camera_of, image_kind_of, provenance_of, set_camera, set_image_kind
+
+EDITED = "user"
+KINDS = ("auto", "intensity", "line_integral")
+# (attribute of CArmNumbers, index where it is a pair, spin box, label of the origin, name in the provenance)
+_FIELDS = (
+    ("source_to_detector", None, "sddSpinBox", "sddSourceLabel", "source_to_detector_mm"),
+    ("source_to_isocenter", None, "sodSpinBox", "sodSourceLabel", "source_to_isocenter_mm"),
+    ("pixel_spacing", 0, "spacingUSpinBox", "spacingUSourceLabel", "pixel_spacing_mm"),
+    ("pixel_spacing", 1, "spacingVSpinBox", "spacingVSourceLabel", "pixel_spacing_mm"),
+    ("principal_point", 0, "centerUSpinBox", "centerUSourceLabel", "principal_point_px"),
+    ("principal_point", 1, "centerVSpinBox", "centerVSourceLabel", "principal_point_px"),
+    ("primary_deg", None, "primaryAngleSpinBox", "primaryAngleSourceLabel", "angles_deg"),
+    ("secondary_deg", None, "secondaryAngleSpinBox", "secondaryAngleSourceLabel", "angles_deg"),
+)
+
+
+def source_words(source: str | None) -> str:
+    """Where a number came from, for people."""
+    words = {
+        "assumed": _("assumed"),
+        "user": _("entered"),
+        "image": _("from the image"),
+        "sample": _("from the sample"),
+        "DICOM": _("from DICOM"),
+        None: _("unknown"),
+    }
+    return words.get(source) or _("from {file}").format(file=source)
+
+
+class GeometryForm:
+    """Fills the widgets of the geometry box from a node and writes them back.
+
+    Args:
+        ui: the section's widgets.
+        applied: f(node), called after the node got a new geometry.
+    """
+
+    def __init__(self, ui, applied) -> None:
+        self._ui, self._applied = ui, applied
+        self._node = None
+        self._filling = False
+        self._enabled = True
+        # What was shown, to tell which numbers a person has changed; keyed by spin box.
+        self._shown: dict[str, float] = {}
+        self._values: dict[str, float] = {}
+        for text in (_("Find out"), _("Photons (bone dark)"), _("Line integrals (bone bright)")):
+            ui.imageKindComboBox.addItem(text)
+        for _attribute, _index, box, _label, _name in _FIELDS:
+            getattr(ui, box).valueChanged.connect(self._remember(box))
+        ui.viewNameEdit.textChanged.connect(self._on_name)
+        ui.mirroredCheckBox.toggled.connect(self._on_mirrored)
+        ui.imageKindComboBox.currentIndexChanged.connect(self._on_kind)
+        ui.geometryApplyButton.clicked.connect(self._on_apply)
+        ui.geometryCancelButton.clicked.connect(lambda *_args: self.show(self._node))
+
+    def set_enabled(self, enabled: bool) -> None:
+        self._enabled = enabled
+        self._mark(self._ui.geometryApplyButton.isEnabled())
+
+    def show(self, node) -> None:
+        """Shows the node's geometry."""
+        self._node = node
+        if node is None:
+            return
+        camera, origin = camera_of(node), provenance_of(node) or {}
+        numbers = numbers_from_camera(camera)
+        self._filling = True
+        self._name = node.GetName()
+        self._mirrored = numbers.mirrored
+        kind = image_kind_of(node)
+        self._kind = KINDS.index(kind) if kind in KINDS else 0
+        self._ui.viewNameEdit.setText(self._name)
+        for attribute, index, box, label, name in _FIELDS:
+            value = getattr(numbers, attribute)
+            value = value if index is None else value[index]
+            getattr(self._ui, box).setValue(value)
+            # The spin box rounds; the exact number is kept for what nobody touches.
+            self._shown[box] = self._values[box] = value
+            getattr(self._ui, label).setText(source_words(origin.get(name)))
+        self._ui.mirroredCheckBox.setChecked(numbers.mirrored)
+        self._ui.mirroredSourceLabel.setText(source_words(origin.get("mirrored")))
+        self._ui.imageKindComboBox.setCurrentIndex(self._kind)
+        self._filling = False
+        self._mark(False)
+
+    def _remember(self, box: str):
+        def changed(value):
+            if not self._filling:
+                self._values[box] = float(value)
+                self._mark(True)
+
+        return changed
+
+    def _on_name(self, text) -> None:
+        if not self._filling:
+            self._name = text
+            self._mark(True)
+
+    def _on_mirrored(self, checked) -> None:
+        if not self._filling:
+            self._mirrored = bool(checked)
+            self._mark(True)
+
+    def _on_kind(self, index) -> None:
+        if not self._filling:
+            self._kind = int(index)
+            self._mark(True)
+
+    def _mark(self, changed: bool) -> None:
+        self._ui.geometryApplyButton.setEnabled(changed and self._enabled)
+        self._ui.geometryCancelButton.setEnabled(changed and self._enabled)
+
+    def _on_apply(self, _checked=False) -> None:
+        node = self._node
+        if node is None:
+            return
+        camera = camera_of(node)
+        before = numbers_from_camera(camera)
+        value = self._values
+        numbers = CArmNumbers(
+            source_to_detector=value["sddSpinBox"],
+            source_to_isocenter=value["sodSpinBox"],
+            pixel_spacing=(value["spacingUSpinBox"], value["spacingVSpinBox"]),
+            principal_point=(value["centerUSpinBox"], value["centerVSpinBox"]),
+            primary_deg=value["primaryAngleSpinBox"],
+            secondary_deg=value["secondaryAngleSpinBox"],
+            mirrored=self._mirrored,
+        )
+        origin = dict(provenance_of(node) or {})
+        for _attribute, _index, box, _label, name in _FIELDS:
+            if self._values[box] != self._shown[box]:
+                origin[name] = EDITED
+        if numbers.mirrored != before.mirrored:
+            origin["mirrored"] = EDITED
+        if self._name.strip() and self._name != node.GetName():
+            node.SetName(self._name.strip())
+        if KINDS[self._kind] != image_kind_of(node):
+            set_image_kind(node, KINDS[self._kind])
+        set_camera(node, camera_with_numbers(camera, numbers), origin)
+        self._applied(node)

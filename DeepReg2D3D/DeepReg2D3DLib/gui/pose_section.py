@@ -1,0 +1,117 @@
+"""Initial pose: transform, handles, sliders about the CT's centre, presets, undo and redo."""
+
+from __future__ import annotations
+
+import qt
+from slicer.i18n import tr as _
+
+from ..mrml.frames import PoseNumbers
+from . import files
+from .choices import PosePreset
+from .section import Section
+
+TRANSLATIONS = ("translationRSlider", "translationASlider", "translationSSlider")
+ROTATIONS = ("rotationXSlider", "rotationYSlider", "rotationZSlider")
+# Changes of the sliders that follow each other this quickly are one step for Undo.
+GESTURE_SECONDS = 0.8
+
+
+class PoseSection(Section):
+    """The pose by number, by preset and by file."""
+
+    ui_name = "InitialPose"
+
+    def setup(self) -> None:
+        ui, session = self.ui, self.session
+        self._filling = False
+        self._values = dict.fromkeys(TRANSLATIONS + ROTATIONS, 0.0)
+        self._gesture = None
+        for name in TRANSLATIONS + ROTATIONS:
+            getattr(ui, name).valueChanged.connect(self._on_value(name))
+        box = ui.posePresetComboBox
+        box.addItem(_("Usual poses..."))
+        self._presets = list(PosePreset)
+        for preset in self._presets:
+            box.addItem(preset.label())
+        box.activated.connect(self._on_preset)
+        ui.poseUndoButton.clicked.connect(lambda *_args: session.pose.undo())
+        ui.poseRedoButton.clicked.connect(lambda *_args: session.pose.redo())
+        ui.poseResetButton.clicked.connect(lambda *_args: self.logic.resetPose())
+        ui.poseLoadButton.clicked.connect(self._on_load)
+        # Kept: a shortcut without a wrapper would be gone.
+        self._shortcuts = []
+        for keys, button in (("Ctrl+Z", ui.poseUndoButton), ("Ctrl+Y", ui.poseRedoButton)):
+            shortcut = qt.QShortcut(qt.QKeySequence(keys), self.widget)
+            shortcut.setContext(qt.Qt.WidgetWithChildrenShortcut)
+            shortcut.activated.connect(button.click)
+            self._shortcuts.append(shortcut)
+        self.listen(session.pose.changed, lambda *_args: self.update())
+        self.listen(session.run.changed, self.update)
+        self.listen(self.logic.inputsChanged, self.update)
+
+    def update(self) -> None:
+        """Shows the pose and what can be done with it."""
+        ui, pose = self.ui, self.session.pose
+        if not self._filling:
+            self._filling = True
+            numbers = pose.numbers
+            for names, values in ((TRANSLATIONS, numbers.translation), (ROTATIONS, numbers.angles_deg)):
+                for name, value in zip(names, values, strict=True):
+                    self._values[name] = float(value)
+                    getattr(ui, name).setValue(float(value))
+            self._filling = False
+        free = pose.node is not None and not self.session.run.is_running
+        ready = free and self.session.inputs.complete
+        for name in TRANSLATIONS + ROTATIONS:
+            getattr(ui, name).setEnabled(free)
+        ui.poseSelector.setEnabled(not self.session.run.is_running)
+        ui.posePresetComboBox.setEnabled(ready)
+        ui.poseResetButton.setEnabled(free)
+        ui.poseLoadButton.setEnabled(free and not self.logic.missingRequirements())
+        ui.poseUndoButton.setEnabled(free and pose.can_undo)
+        ui.poseRedoButton.setEnabled(free and pose.can_redo)
+
+    def close(self) -> None:
+        self._end_gesture()
+        super().close()
+
+    def _on_value(self, name: str):
+        def changed(value):
+            if self._filling:
+                return
+            self._values[name] = float(value)
+            self._begin_gesture()
+            self._filling = True  # the pose answers with the same numbers, rounded: they must not come back
+            try:
+                self.session.pose.set_numbers(
+                    PoseNumbers(
+                        tuple(self._values[n] for n in TRANSLATIONS), tuple(self._values[n] for n in ROTATIONS)
+                    ),
+                    source="user",
+                )
+            finally:
+                self._filling = False
+
+        return changed
+
+    def _begin_gesture(self) -> None:
+        if self._gesture is None:
+            self.session.pose.checkpoint()
+        else:
+            self._gesture.cancel()
+        self._gesture = self.logic.callLater(GESTURE_SECONDS, self._end_gesture)
+
+    def _end_gesture(self) -> None:
+        if self._gesture is not None:
+            self._gesture.cancel()
+            self._gesture = None
+
+    def _on_preset(self, index) -> None:
+        self.ui.posePresetComboBox.setCurrentIndex(0)
+        if 1 <= int(index) <= len(self._presets):
+            self.logic.applyPosePreset(self._presets[int(index) - 1].value)
+
+    def _on_load(self, _checked=False) -> None:
+        path = files.open_file(_("Load a pose"), "Pose (*.json *.tfm *.txt);;(*)")
+        if path:
+            self.logic.loadPose(path)

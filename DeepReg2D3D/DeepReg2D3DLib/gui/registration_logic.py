@@ -1,0 +1,370 @@
+"""What the module can do, for the panel and for Python scripts: names as Slicer's users expect them (camelCase).
+
+Poses that go in and out are (4, 4) numpy arrays ct_to_world in LPS mm, as in pose.json; None of the methods raises for
+what a user can mend when called with `wait=False`: the text goes out through `message`. With `wait=True` they block,
+with events processed, and raise RuntimeError with that text.
+"""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import qt
+import slicer
+
+from ..mrml.frames import PoseNumbers, numbers_from_pose
+from ..mrml.live import OverlayOptions
+from ..mrml.session import Session, SessionOptions
+from ..worker.client import EngineClient
+from ..worker.signals import Signal
+from ..worker.transports import QProcessTransport
+from . import install
+from .results import result_record
+from .timers import Timers
+
+
+class RegistrationLogic:
+    """The logic without its place in Slicer; `DeepReg2D3DLogic` adds the parameter node.
+
+    Attributes:
+        session: the parts at work (`mrml.session.Session`).
+        client: the engine's client.
+        parameters: the parameter node in use, None before `useParameters`.
+        message: plain signal (text): what the user should know; empty text takes the last one back.
+    """
+
+    def __init__(self, requirementsPath: str) -> None:
+        self._timers = Timers()
+        self.callLater = self._timers.call_later
+        self._requirements = install.requirements(requirementsPath)
+        self._missing: list[str] | None = None
+        self.message, self.inputsChanged, self.resultChanged = Signal(), Signal(), Signal()
+        self.client = EngineClient(lambda: QProcessTransport(qt))
+        self.session = Session(
+            slicer.mrmlScene,
+            self.client,
+            self._timers.call_later,
+            lambda: not self.missingRequirements(),
+            interactorOf,
+            volumeRenderingLogic,
+        )
+        self.parameters = None
+        self._syncing = False
+        self._failures: list[str] = []
+        for signal in (self.client.error, self.session.inputs.failed, self.session.files.failed):
+            signal.connect(self._on_failure)
+        self.session.run.finished.connect(self._on_finished)
+
+    # --- engine ---
+
+    def requirements(self) -> list[str]:
+        """The engine's requirements, as in requirements.txt."""
+        return list(self._requirements)
+
+    def missingRequirements(self) -> list[str]:
+        """Those that aren't installed; asked once, until `requirementsChanged`."""
+        if self._missing is None:
+            self._missing = install.missing(self._requirements)
+        return self._missing
+
+    def requirementsChanged(self) -> None:
+        self._missing = None
+        self.session.inputs.send_now()
+        self.inputsChanged.emit()
+
+    def startEngine(self) -> None:
+        """Starts the engine (or starts it anew after a failure) and hands it the inputs."""
+        if self.client.state == "failed":
+            self.client.restart()
+        else:
+            self.client.start()
+        self.session.inputs.send_now()
+
+    def close(self) -> None:
+        """Ends the engine and leaves the scene as it is, without anything of ours in the views."""
+        self.session.close()
+        self.client.stop(wait_seconds=2.0)
+        self._timers.close()
+
+    # --- parameters ---
+
+    def useParameters(self, parameters) -> None:
+        """Follows this parameter node (a `DeepReg2D3DParameterNode`) from now on; None lets go of all nodes."""
+        self.parameters = parameters
+        if parameters is None:
+            self.session.close()
+            self.client.forget()
+        self.sync()
+
+    def sync(self) -> None:
+        """Brings everything in step with the parameter node; called on each of its changes."""
+        parameters = self.parameters
+        if parameters is None or self._syncing or slicer.mrmlScene.IsBatchProcessing():
+            return
+        self._syncing = True
+        try:
+            ct = parameters.ct
+            if ct is not None and parameters.poseTransform is None:
+                parameters.poseTransform = self._poseTransformFor(ct)
+            window = None if parameters.autoWindow else (parameters.windowLow, parameters.windowHigh)
+            overlay = OverlayOptions(
+                parameters.overlayMode.value,
+                parameters.overlayOpacity,
+                window,
+                parameters.showPoints,
+                parameters.showFlow,
+            )
+            options = SessionOptions(
+                overlay,
+                parameters.handles3D,
+                parameters.handles2D,
+                parameters.dragOverlay,
+                parameters.ctDisplay.value,
+                parameters.showBeams,
+                parameters.showLayout,
+            )
+            xrays = [node for node in parameters.xrays if node is not None]
+            self.session.sync(ct, xrays, parameters.poseTransform, options)
+        finally:
+            self._syncing = False
+        self.inputsChanged.emit()
+
+    def presetName(self) -> str:
+        return self.parameters.preset.value if self.parameters is not None else "accurate"
+
+    def _poseTransformFor(self, ct):
+        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", f"{ct.GetName()} pose")
+        node.CreateDefaultDisplayNodes()
+        return node
+
+    # --- inputs ---
+
+    def loadCT(self, path: str):
+        """Loads a CT file and chooses it; returns its node (None, and a message, when it can't be read)."""
+        try:
+            node = slicer.util.loadVolume(str(path))
+        except RuntimeError as problem:
+            self._on_failure(f"{path}: {problem}")
+            return None
+        self.setCT(node)
+        return node
+
+    def setCT(self, node) -> None:
+        """Chooses the CT."""
+        self.parameters.ct = node
+
+    def loadXray(self, path: str, wait: bool = True, camera=None):
+        """Loads an X-ray image file as a view, with `camera` (XRayCamera) or one that is assumed."""
+        made = []
+
+        def done(node):
+            made.append(node)
+            self._append(node)
+
+        self.session.files.load_xray(path, done, camera=camera, lateral=bool(self.session.xrays))
+        return self._wait(lambda: bool(made), wait, lambda: made[0])
+
+    def addXray(self, volume):
+        """Makes a view of an image that is in the scene; returns its node or None."""
+        node = self.session.files.adopt_volume(volume, lateral=bool(self.session.xrays))
+        if node is not None:
+            self._append(node)
+        return node
+
+    def removeXray(self, node) -> None:
+        """Takes a view out of the registration; its image stays in the scene."""
+        self.parameters.xrays = [n for n in self.session.xrays if n is not node]
+
+    def loadGeometry(self, path: str, wait: bool = True):
+        """Loads a geometry.json: cameras for the views there are, and the images that it names."""
+        made = []
+
+        def done(nodes):
+            made.append(nodes)
+            present = self.session.xrays
+            self.parameters.xrays = present + [node for node in nodes if node not in present]
+            self.geometryChanged()
+
+        self.session.files.load_geometry(path, self.session.xrays, done)
+        return self._wait(lambda: bool(made), wait, lambda: made[0])
+
+    def geometryChanged(self) -> None:
+        """A view's name or geometry was edited."""
+        self.session.geometry_changed()
+        self.inputsChanged.emit()
+
+    def loadSample(self, wait: bool = True, seed: int = 0):
+        """The phantom CT with a frontal and a lateral X-ray, and a first pose some way off the true one."""
+        made = []
+
+        def done(ct, xrays, start, truth):
+            modified = self.parameters.StartModify()
+            self.parameters.poseTransform = self._poseTransformFor(ct)
+            self.parameters.ct, self.parameters.xrays, self.parameters.result = ct, xrays, ""
+            self.parameters.EndModify(modified)
+            self.session.pose.set_pose(start, source="sample")
+            made.append((ct, xrays, start, truth))
+
+        self.message.emit("")
+        self.session.files.load_sample(done, seed)
+        return self._wait(lambda: bool(made), wait, lambda: made[0])
+
+    def _append(self, node) -> None:
+        self.parameters.xrays = [*self.session.xrays, node]
+
+    # --- pose ---
+
+    def pose(self) -> np.ndarray:
+        """The present pose."""
+        return self.session.pose.pose
+
+    def setPose(self, pose) -> None:
+        """Sets the pose (one step for Undo)."""
+        self.session.pose.checkpoint()
+        self.session.pose.set_pose(np.asarray(pose, float), source="script")
+
+    def resetPose(self) -> None:
+        """No rotation, no translation."""
+        self.setPose(np.eye(4))
+
+    def applyPosePreset(self, kind: str) -> None:
+        """A usual pose: centre, auto, supine, prone, feet-first. The CT's centre goes where the X-rays look."""
+        turns = {"prone": (0.0, 0.0, 180.0), "feet-first": (0.0, 180.0, 0.0)}
+
+        def done(reply):
+            pose = np.asarray(reply["ct_to_world"], float)
+            if kind in turns:
+                numbers = numbers_from_pose(pose, self.session.pose.centre)
+                self.session.pose.checkpoint()
+                self.session.pose.set_numbers(PoseNumbers(numbers.translation, turns[kind]), source="preset")
+            else:
+                self.setPose(pose)
+
+        self.client.initial_pose(done, kind="auto" if kind == "auto" else "centre", on_error=self._on_failure)
+
+    def loadPose(self, path: str) -> None:
+        """Reads a pose file (.json, .tfm)."""
+        self.client.read_pose(path, lambda reply: self.setPose(reply["ct_to_world"]), on_error=self._on_failure)
+
+    def savePose(self, path: str, wait: bool = True) -> None:
+        """Writes the pose as .tfm (for Slicer and ITK) or .json."""
+        done = []
+        self.client.save_pose(path, self.pose(), done.append, on_error=self._on_failure)
+        self._wait(lambda: bool(done), wait, lambda: None)
+
+    # --- registration ---
+
+    def register(self, wait: bool = True, method=None, preset=None, device=None) -> dict | None:
+        """Registers from the present pose. Names of method, preset and device as on the command line; by default the
+        panel's choices. With `wait` returns the result (see `result`)."""
+        if wait and not self.client.wait_until(
+            lambda: self.session.inputs.ready or bool(self._failures), 120.0, slicer.app.processEvents
+        ):
+            raise RuntimeError("The engine did not take the inputs over in two minutes.")
+        finished = []
+        self.session.run.finished.connect(finished.append)
+        try:
+            self.startRegistration(method=method, preset=preset, device=device)
+            return self._wait(lambda: bool(finished), wait, self.result, seconds=3600.0)
+        finally:
+            if wait:
+                self.session.run.finished.disconnect(finished.append)
+
+    def startRegistration(self, method=None, preset=None, device=None, steps=None) -> None:
+        """Starts a run, or goes on with a paused one."""
+        self.message.emit("")
+        if not self.session.inputs.ready:
+            self._on_failure("The engine is not ready: choose a CT and at least one X-ray view with a geometry.")
+            return
+        parameters = self.parameters
+        parameters.result = ""
+        self.session.run.start(
+            method or parameters.method.value, preset or parameters.preset.value, device or parameters.device.value, steps
+        )
+
+    def step(self) -> None:
+        """Makes one iteration and waits."""
+        self.startRegistration(steps=1)
+
+    def stop(self) -> None:
+        """Stops the run after its present iteration."""
+        self.session.run.stop()
+
+    def result(self) -> dict | None:
+        """The last result: status, confidence (None: not calibrated), text, warnings, ct_to_world, numbers, similarity,
+        iterations, seconds. None without one."""
+        text = self.parameters.result if self.parameters is not None else ""
+        return json.loads(text) if text else None
+
+    def saveReport(self, path: str, wait: bool = True) -> None:
+        """Writes report.json of the last run."""
+        done = []
+        self.client.save_report(path, done.append, on_error=self._on_failure)
+        self._wait(lambda: bool(done), wait, lambda: None)
+
+    def accept(self) -> None:
+        """The pose stays and is where the next run starts."""
+        self._mark("accepted", True)
+
+    def revert(self) -> None:
+        """Back to the pose before the last run."""
+        result = self.result()
+        if result and result.get("start"):
+            self.setPose(result["start"])
+            self._mark("reverted", True)
+
+    def harden(self) -> None:
+        """Applies the pose to the CT itself."""
+        if self.session.ct is not None:
+            self.session.pose.harden(self.session.ct)
+            self.sync()
+            self.resultChanged.emit()
+
+    def _mark(self, name: str, value) -> None:
+        result = self.result()
+        if result is not None:
+            result["accepted"] = result["reverted"] = False
+            result[name] = value
+            self.parameters.result = json.dumps(result)
+            self.resultChanged.emit()
+
+    def _on_finished(self, finished) -> None:
+        run = self.session.run
+        if self.parameters is not None:
+            record = result_record(finished, run.iterations, run.start_pose, self.session.pose)
+            self.parameters.result = json.dumps(record)
+        if finished.status == "failed":
+            self._on_failure(finished.text)
+        self.resultChanged.emit()
+
+    # --- waiting ---
+
+    def _on_failure(self, text: str, *_detail) -> None:
+        self._failures.append(text)
+        self.message.emit(text)
+
+    def _wait(self, condition, wait: bool, value, seconds: float = 120.0):
+        """With `wait`, lets events happen until `condition()`; a failure on the way is raised."""
+        if not wait:
+            return None
+        self._failures = []
+        ended = self.client.wait_until(
+            lambda: condition() or bool(self._failures), seconds, pump=slicer.app.processEvents
+        )
+        if not condition():
+            raise RuntimeError(self._failures[0] if ended and self._failures else "The engine did not answer in time.")
+        return value()
+
+
+def interactorOf(sliceNode):
+    """The render window interactor of a slice node's view, None without a view (no main window, or not laid out)."""
+    manager = slicer.app.layoutManager()
+    widget = manager.sliceWidget(sliceNode.GetLayoutName()) if manager is not None else None
+    return widget.sliceView().interactor() if widget is not None else None
+
+
+def volumeRenderingLogic():
+    """Slicer's volume rendering logic, None where there is none."""
+    module = getattr(slicer.modules, "volumerendering", None)
+    return module.logic() if module is not None else None

@@ -1,0 +1,228 @@
+"""Keeps the engine's CT and X-rays the same as the nodes chosen in the scene."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import slicer
+import vtk
+
+from ..worker.signals import Signal
+from .ct import CtFile, CtTransfer, ct_source
+from .frames import matrix_from_vtk
+from .xray_node import camera_of, image_kind_of, image_of
+
+# Several changes in a row (a scene that loads, a spin box that runs) make one upload.
+SETTLE_SECONDS = 0.05
+
+
+class EngineInputs:
+    """Sends CT and X-rays to the engine whenever they, their image or their geometry change.
+
+    Nothing is sent before there is a CT and at least one X-ray with a camera, so that choosing a CT alone doesn't start
+    the engine. A CT in memory goes slab by slab on a timer; an unchanged CT on disk is read by the engine itself.
+
+    Args:
+        client: the engine's client.
+        call_later: call_later(seconds, f) -> handle with cancel().
+        may_start: says whether the engine can be started (its requirements are there).
+    """
+
+    def __init__(self, client, call_later: Callable, may_start: Callable[[], bool]) -> None:
+        self.client = client
+        self.changed = Signal()
+        self.failed = Signal()  # (text)
+        self.ct: slicer.vtkMRMLScalarVolumeNode | None = None
+        self.xrays: list[slicer.vtkMRMLScalarVolumeNode] = []
+        self._call_later, self._may_start = call_later, may_start
+        self._wanted_ct = self._wanted_views = None
+        self._sent_ct = self._sent_views = None
+        self._loaded_ct = self._loaded_views = None
+        self._transfer: CtTransfer | None = None
+        self._timer = None
+        self._observers: list[tuple] = []
+
+    @property
+    def complete(self) -> bool:
+        """There is a CT and at least one X-ray with a camera."""
+        return self._wanted_ct is not None and bool(self._wanted_views)
+
+    @property
+    def ct_key(self):
+        """Changes when the CT's voxels or grid do; None without a CT."""
+        return self._wanted_ct
+
+    @property
+    def ct_ready(self) -> bool:
+        """The engine holds the CT."""
+        return self._wanted_ct is not None and self._loaded_ct == self._wanted_ct
+
+    @property
+    def ready(self) -> bool:
+        """The engine holds what the scene holds."""
+        return self.complete and self._loaded_ct == self._wanted_ct and self._loaded_views == self._wanted_views
+
+    def set(self, ct, xrays) -> None:
+        """Chooses CT and X-rays (nodes or None, list of nodes)."""
+        xrays = [node for node in xrays if node is not None and camera_of(node) is not None]
+        if ct is not self.ct or xrays != self.xrays:
+            self._unobserve()
+            self.ct, self.xrays = ct, xrays
+            for node in [ct, *xrays]:
+                if node is not None:
+                    for event in (slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent, vtk.vtkCommand.ModifiedEvent):
+                        self._observers.append((node, node.AddObserver(event, self._on_node)))
+        self._refresh()
+
+    def forget_engine(self) -> None:
+        """The engine is gone (stopped or crashed for good): everything is to be sent again on the next use."""
+        self._sent_ct = self._sent_views = self._loaded_ct = self._loaded_views = None
+        self._drop_transfer()
+        self.changed.emit()
+
+    def send_now(self) -> None:
+        """Sends what is missing, starting the engine if need be."""
+        self._timer = None
+        if not self.complete or not self._may_start():
+            return
+        if self._sent_ct != self._wanted_ct:
+            self._send_ct()
+        elif self._sent_views != self._wanted_views:
+            self._send_views()
+
+    def close(self) -> None:
+        self._unobserve()
+        self._drop_transfer()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self.ct, self.xrays = None, []
+        self._wanted_ct = self._wanted_views = None
+
+    def _on_node(self, *_):
+        self._refresh()
+
+    def _unobserve(self) -> None:
+        for node, tag in self._observers:
+            node.RemoveObserver(tag)
+        self._observers = []
+
+    def _refresh(self) -> None:
+        before = (self._wanted_ct, self._wanted_views)
+        self._wanted_ct = _ct_key(self.ct)
+        self._wanted_views = tuple(_view_key(node, name) for node, name in self.named_xrays())
+        if (self._wanted_ct, self._wanted_views) == before and self._timer is None and self.ready:
+            return
+        if self._timer is None:
+            self._timer = self._call_later(SETTLE_SECONDS, self.send_now)
+        if (self._wanted_ct, self._wanted_views) != before:
+            self.changed.emit()
+
+    def named_xrays(self) -> list[tuple]:
+        """(node, name) pairs; names are unique, as the engine wants them."""
+        taken: dict[str, int] = {}
+        pairs = []
+        for node in self.xrays:
+            name = node.GetName() or "X-ray"
+            taken[name] = taken.get(name, 0) + 1
+            pairs.append((node, name if taken[name] == 1 else f"{name} ({taken[name]})"))
+        return pairs
+
+    def node_named(self, name: str):
+        """The X-ray node behind a view's name, None if it is gone."""
+        return next((node for node, given in self.named_xrays() if given == name), None)
+
+    def _send_ct(self) -> None:
+        self._drop_transfer()
+        key = self._sent_ct = self._wanted_ct
+        source = ct_source(self.ct)
+        done, failed = self._ct_done(key), self._ct_failed(key)
+        if isinstance(source, CtFile):
+            self.client.load_ct_file(
+                str(source.path), self.ct.GetName(), source.ijk_to_ct, source.shape, on_done=done, on_error=failed
+            )
+            return
+        self.client.start()
+        self._transfer = CtTransfer(self.ct, self.client.folder)
+        self._slab()
+
+    def _slab(self) -> None:
+        transfer = self._transfer
+        if transfer is None:
+            return
+        fraction = transfer.step()
+        self.client.progress.emit("Handing the CT to the engine", fraction)
+        if not transfer.done:
+            self._call_later(0.0, self._slab)
+            return
+        self._transfer = None
+        key = self._sent_ct
+        self.client.load_ct_array(
+            transfer.array_ref,
+            transfer.ijk_to_ct,
+            self.ct.GetName(),
+            on_done=self._ct_done(key),
+            on_error=self._ct_failed(key),
+        )
+
+    def _ct_done(self, key):
+        def done(_reply):
+            self._loaded_ct = key
+            self.changed.emit()
+            self.send_now()
+
+        return done
+
+    def _ct_failed(self, key):
+        def failed(text):
+            if self._sent_ct == key:
+                self.failed.emit(text)
+
+        return failed
+
+    def _send_views(self) -> None:
+        key = self._sent_views = self._wanted_views
+        views = [
+            {
+                "name": name,
+                "camera": camera_of(node).to_json(),
+                "image_kind": image_kind_of(node),
+                "image": image_of(node),
+            }
+            for node, name in self.named_xrays()
+        ]
+
+        def done(_reply):
+            self._loaded_views = key
+            self.changed.emit()
+            self.send_now()
+
+        def failed(text):
+            if self._sent_views == key:
+                self.failed.emit(text)
+
+        self.client.set_views(views, on_done=done, on_error=failed)
+
+    def _drop_transfer(self) -> None:
+        if self._transfer is not None:
+            self._transfer.cancel()
+            self._transfer = None
+
+
+def _ct_key(node):
+    """What makes a CT another CT for the engine: the node, its voxels, its grid."""
+    if node is None or node.GetImageData() is None:
+        return None
+    grid = vtk.vtkMatrix4x4()
+    node.GetIJKToRASMatrix(grid)
+    scalars = node.GetImageData().GetPointData().GetScalars()
+    if scalars is None:
+        return None
+    return node.GetID(), scalars.GetMTime(), tuple(matrix_from_vtk(grid).ravel())
+
+
+def _view_key(node, name):
+    image = node.GetImageData()
+    time = image.GetPointData().GetScalars().GetMTime() if image is not None else 0
+    camera = camera_of(node)
+    return node.GetID(), name, time, image_kind_of(node), repr(camera.to_json())

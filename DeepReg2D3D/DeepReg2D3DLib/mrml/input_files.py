@@ -1,0 +1,197 @@
+"""Files and samples become nodes: X-ray images, geometry files and the built-in phantom, read by the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import slicer
+
+from ..worker.signals import Signal
+from .carm import assumed_camera
+from .frames import grid_to_ras, vtk_from_matrix
+from .xray_camera import XRayCamera
+from .xray_node import camera_of, create_xray_node, provenance_of, set_camera
+
+# Where an X-ray node's image came from, so that it can be read again with another meaning of its values.
+PATH_ATTRIBUTE = "DeepReg2D3D.ImagePath"
+ASSUMED = "assumed"
+NUMBER_NAMES = (
+    "source_to_detector_mm",
+    "source_to_isocenter_mm",
+    "pixel_spacing_mm",
+    "principal_point_px",
+    "angles_deg",
+    "mirrored",
+)
+
+
+def provenance(source: str, **special: str) -> dict[str, str]:
+    """Where each number of a view came from: all from `source`, save the `special` ones."""
+    return {**dict.fromkeys(NUMBER_NAMES, source), **special}
+
+
+class InputFiles:
+    """Reads inputs through the engine and makes nodes of them. Replies come later, through callbacks.
+
+    Args:
+        scene: the MRML scene.
+        client: the engine's client.
+    """
+
+    def __init__(self, scene, client) -> None:
+        self._scene, self._client = scene, client
+        self.failed = Signal()  # (text)
+
+    def load_xray(self, path: str | Path, on_node: Callable, kind: str = "auto", camera: XRayCamera | None = None,
+                  lateral: bool = False, name: str | None = None, source: str | None = None) -> None:  # fmt: skip
+        """Reads an image file; `on_node(node)` follows. Without `camera` a usual one is assumed, and said to be."""
+        path = Path(path)
+
+        def done(reply):
+            known = camera
+            origin = source or "geometry file"
+            if known is None and reply.get("camera"):
+                known, origin = XRayCamera.from_json(reply["camera"]), "DICOM"
+            if known is None:
+                known, origin = assumed_camera(reply["columns"], reply["rows"], path.stem, lateral), ASSUMED
+            node = create_xray_node(
+                self._scene, reply["image"], known, image_kind="line_integral", provenance=provenance(origin)
+            )
+            node.SetName(name or known.name or path.stem)
+            node.SetAttribute(PATH_ATTRIBUTE, str(path))
+            on_node(node)
+
+        self._client.read_xray(
+            str(path), done, camera=camera.to_json() if camera else None, image_kind=kind, on_error=self.failed.emit
+        )
+
+    def load_geometry(self, path: str | Path, existing: list, on_nodes: Callable) -> None:
+        """Reads a geometry.json; `on_nodes(nodes)` gets the X-ray nodes in the file's order.
+
+        A view whose name an existing X-ray bears, or (where the file names no images) the one at its place, gets the
+        camera; the others are loaded from the images that the file names.
+        """
+        path = Path(path)
+
+        def done(reply):
+            views = reply["views"]
+            nodes: list = [None] * len(views)
+            missing = []
+            for index, view in enumerate(views):
+                camera = XRayCamera.from_json(view["camera"])
+                node = _same_view(view, index, existing)
+                if node is None and view.get("path"):
+                    missing.append((index, view, camera))
+                elif node is None:
+                    self.failed.emit(
+                        f"{path.name}: view '{view['name']}' names no image. Load its X-ray first, then the geometry."
+                    )
+                else:
+                    self._give_camera(node, camera, path.name)
+                    nodes[index] = node
+
+            def loaded(index):
+                def put(node):
+                    nodes[index] = node
+                    missing[:] = [item for item in missing if item[0] != index]
+                    if not missing:
+                        on_nodes([n for n in nodes if n is not None])
+
+                return put
+
+            if not missing:
+                on_nodes([n for n in nodes if n is not None])
+            for index, view, camera in list(missing):
+                self.load_xray(
+                    view["path"], loaded(index), view.get("image_kind", "auto"), camera, name=view["name"],
+                    source=path.name,
+                )  # fmt: skip
+
+        self._client.read_geometry(str(path), done, on_error=self.failed.emit)
+
+    def _give_camera(self, node, camera: XRayCamera, file_name: str) -> None:
+        present = camera_of(node)
+        if (camera.columns, camera.rows) != (present.columns, present.rows):
+            self.failed.emit(
+                f"{file_name}: view '{camera.name}' is {camera.columns} x {camera.rows} pixels, the image "
+                f"'{node.GetName()}' {present.columns} x {present.rows}; its geometry was left as it is."
+            )
+            return
+        set_camera(node, camera, provenance(file_name))
+
+    def adopt_volume(self, volume, lateral: bool = False):
+        """An image that is already in the scene becomes an X-ray node of its own (the image itself isn't touched).
+
+        Returns:
+            The node; None (and `failed`) where the volume isn't one grey slice.
+        """
+        array = slicer.util.arrayFromVolume(volume)
+        if array.ndim != 3 or array.shape[0] != 1:
+            self.failed.emit(
+                f"'{volume.GetName()}' has the shape {array.shape}: an X-ray is one slice of grey values. "
+                "For a sequence, choose one of its images."
+            )
+            return None
+        rows, columns = array.shape[1:]
+        spacing = volume.GetSpacing()
+        known = abs(spacing[0] - 1.0) > 1e-9 or abs(spacing[1] - 1.0) > 1e-9
+        name = volume.GetName()
+        camera = assumed_camera(columns, rows, name, lateral, spacing[0] if known else None)
+        special = {"pixel_spacing_mm": "image"} if known else {}
+        node = create_xray_node(
+            self._scene, np.array(array[0], np.float32), camera, "auto", provenance(ASSUMED, **special)
+        )
+        node.SetName(name)
+        return node
+
+    def reread(self, node, kind: str, on_image: Callable) -> bool:
+        """Reads the node's image again as `kind`; False where its file isn't known."""
+        path = node.GetAttribute(PATH_ATTRIBUTE)
+        if not path or not Path(path).exists():
+            return False
+        self._client.read_xray(
+            path,
+            lambda reply: on_image(reply["image"]),
+            camera=camera_of(node).to_json(),
+            image_kind=kind,
+            on_error=self.failed.emit,
+        )
+        return True
+
+    def load_sample(self, on_done: Callable, seed: int = 0) -> None:
+        """The phantom CT with its X-rays; `on_done(ct, xrays, start, truth)`, the poses (4, 4) LPS."""
+
+        def done(reply):
+            ct = reply["ct"]
+            node = self._scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", ct.get("name") or "Phantom CT")
+            slicer.util.updateVolumeFromArray(node, np.array(ct["array"]))
+            node.SetIJKToRASMatrix(vtk_from_matrix(grid_to_ras(np.asarray(ct["ijk_to_ct"], float))))
+            node.CreateDefaultDisplayNodes()
+            xrays = []
+            for view in reply["views"]:
+                camera = XRayCamera.from_json(view["camera"])
+                xray = create_xray_node(
+                    self._scene, np.asarray(view["image"]), camera, "line_integral", provenance("sample")
+                )
+                xray.SetName(view["name"])
+                xrays.append(xray)
+            on_done(node, xrays, np.asarray(reply["start"], float), np.asarray(reply["truth"], float))
+
+        self._client.make_sample(done, seed=seed, on_error=self.failed.emit)
+
+
+def _same_view(view: dict, index: int, existing: list):
+    """The X-ray that a view of a geometry file speaks of."""
+    for node in existing:
+        if node.GetName() == view["name"]:
+            return node
+    if not view.get("path") and index < len(existing):
+        return existing[index]
+    return None
+
+
+def is_assumed(node) -> bool:
+    """Whether any number of the X-ray's geometry is only assumed."""
+    return ASSUMED in (provenance_of(node) or {}).values()

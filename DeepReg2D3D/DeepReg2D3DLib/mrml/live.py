@@ -1,0 +1,165 @@
+"""The live overlay: a change of the pose becomes a rendering, a rendering becomes a picture in the X-ray views."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import slicer
+
+from .engine_inputs import EngineInputs
+from .layout import RegistrationLayout
+from .overlays import XRayOverlay
+from .pose import PoseController
+from .views import place_slice_view
+
+# While the pose moves the DRR is drawn small; when it rests, in full.
+MOVING_SIDE_PX = 256
+RESTING_SIDE_PX = 512
+REST_SECONDS = 0.3
+FLICKER_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class OverlayOptions:
+    """How the overlay is drawn (see `XRayOverlay`)."""
+
+    mode: str = "blend"
+    opacity: float = 0.5
+    window: tuple[float, float] | None = None  # None: automatic
+    points: bool = False
+    flow: bool = False
+
+
+class LiveOverlay:
+    """The overlays of all X-ray views and their rendering on demand.
+
+    Args:
+        scene: the MRML scene.
+        client: the engine's client.
+        inputs: what the engine holds.
+        pose: the pose to show.
+        layout: the X-ray views.
+        call_later: call_later(seconds, f) -> handle with cancel().
+    """
+
+    def __init__(
+        self, scene, client, inputs: EngineInputs, pose: PoseController, layout: RegistrationLayout, call_later: Callable
+    ) -> None:
+        self._scene, self._client, self._inputs, self._pose, self._layout = scene, client, inputs, pose, layout
+        self._call_later = call_later
+        self._overlays: dict[str, XRayOverlay] = {}
+        self._options = OverlayOptions()
+        self._rest = self._flicker = None
+        self.held = False  # a run or a replay draws the overlays itself
+        client.rendered.connect(self._on_rendered)
+        inputs.changed.connect(self._on_inputs)
+        pose.changed.connect(self._on_pose)
+
+    @property
+    def overlays(self) -> dict[str, XRayOverlay]:
+        """Overlay by id of the X-ray node."""
+        return dict(self._overlays)
+
+    def rebuild(self, xrays) -> None:
+        """Makes one overlay for each X-ray shown in the layout; removes the others."""
+        wanted = {}
+        if self._layout.is_shown:
+            wanted = {node.GetID(): (index, node) for index, node in enumerate(xrays)}
+        for identity in [i for i in self._overlays if i not in wanted]:
+            self._overlays.pop(identity).remove()
+        for identity, (index, node) in wanted.items():
+            slice_node = self._layout.slice_node(index)
+            overlay = self._overlays.get(identity)
+            if overlay is None or overlay.slice_node is not slice_node:
+                if overlay is not None:
+                    overlay.remove()
+                overlay = self._overlays[identity] = XRayOverlay(self._scene, node, slice_node)
+                self._apply(overlay)
+            place_slice_view(slice_node, node)
+        self.request()
+
+    def set_options(self, options: OverlayOptions) -> None:
+        """Draws all overlays this way from now on."""
+        if options == self._options:
+            return
+        self._options = options
+        with slicer.util.RenderBlocker():
+            for overlay in self._overlays.values():
+                self._apply(overlay)
+        self._schedule_flicker()
+
+    def _apply(self, overlay: XRayOverlay) -> None:
+        options = self._options
+        overlay.set_mode(options.mode)
+        overlay.set_opacity(options.opacity)
+        if options.window is None:
+            overlay.auto_window()
+        else:
+            overlay.set_window(*options.window)
+        overlay.show_points(options.points)
+        overlay.show_flow(options.flow)
+
+    def request(self, side: int = RESTING_SIDE_PX) -> None:
+        """Asks the engine for DRRs of the present pose; the newest request wins."""
+        if self._overlays and self._inputs.ready and not self.held and self._client.state in ("ready", "busy"):
+            self._client.render(self._pose.pose, max_side=side)
+
+    def draw(self, views) -> None:
+        """Shows frames (of a rendering, an iteration or a replay) in their views."""
+        with slicer.util.RenderBlocker():
+            for frame in views:
+                node = self._inputs.node_named(frame.name)
+                overlay = self._overlays.get(node.GetID()) if node is not None else None
+                if overlay is not None:
+                    overlay.set_frame(frame)
+
+    def clear(self) -> None:
+        """Takes the DRRs off the X-rays."""
+        for overlay in self._overlays.values():
+            overlay.clear()
+
+    def close(self) -> None:
+        """Removes every overlay and stops all timers."""
+        self._cancel("_rest")
+        self._cancel("_flicker")
+        for overlay in self._overlays.values():
+            overlay.remove()
+        self._overlays = {}
+
+    def _on_pose(self, _pose, source) -> None:
+        if self.held or source == "registration":
+            return
+        self.request(MOVING_SIDE_PX)
+        self._cancel("_rest")
+        self._rest = self._call_later(REST_SECONDS, self._on_rest)
+
+    def _on_rest(self) -> None:
+        self._rest = None
+        self.request(RESTING_SIDE_PX)
+
+    def _on_inputs(self) -> None:
+        if self._inputs.ready:
+            self.request()
+        else:
+            self.clear()
+
+    def _on_rendered(self, result) -> None:
+        if not self.held:
+            self.draw(result.views)
+
+    def _schedule_flicker(self) -> None:
+        self._cancel("_flicker")
+        if self._options.mode == "flicker":
+            self._flicker = self._call_later(FLICKER_SECONDS, self._tick)
+
+    def _tick(self) -> None:
+        for overlay in self._overlays.values():
+            overlay.tick_flicker()
+        self._schedule_flicker()
+
+    def _cancel(self, name: str) -> None:
+        handle = getattr(self, name)
+        if handle is not None:
+            handle.cancel()
+            setattr(self, name, None)

@@ -1,0 +1,148 @@
+"""One registration run: start, step, stop, what it recorded, and what becomes of its pose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from ..worker.signals import Signal
+from .live import LiveOverlay
+from .pose import PoseController
+from .recording import RunRecording
+
+# The 3D view follows a run at most this often; X-ray views follow every iteration.
+THREED_INTERVAL_SECONDS = 0.25
+
+
+class RunControl:
+    """Runs registrations and keeps the record of the last one.
+
+    `state` is "idle", "running", "paused" (after a step) or "stopping".
+
+    Args:
+        scene: the MRML scene.
+        client: the engine's client.
+        pose: the pose that the run starts from and moves.
+        live: the overlays.
+    """
+
+    def __init__(self, scene, client, pose: PoseController, live: LiveOverlay) -> None:
+        self._scene, self._client, self._pose, self._live = scene, client, pose, live
+        self.changed = Signal()  # state, iteration or result changed
+        self.iterated = Signal()  # (IterationResult)
+        self.finished = Signal()  # (RunResult)
+        self.state = "idle"
+        self.recording: RunRecording | None = None
+        self.iterations: list = []
+        self.result = None
+        self.start_pose: np.ndarray | None = None
+        self._run = None
+        self._follow_3d: Callable[[np.ndarray, bool], None] = lambda pose, last: None
+        client.iteration.connect(self._on_iteration)
+        client.finished.connect(self._on_finished)
+
+    def set_follower(self, follow: Callable[[np.ndarray, bool], None]) -> None:
+        """`follow(pose, last)` moves what the 3D view shows."""
+        self._follow_3d = follow
+
+    @property
+    def is_running(self) -> bool:
+        return self.state in ("running", "stopping")
+
+    def start(self, method: str, preset: str, device: str, steps: int | None = None) -> None:
+        """Starts a run from the present pose; with `steps` it pauses after as many iterations."""
+        if self.is_running:
+            return
+        if self.state == "paused":
+            self._resume(steps)
+            return
+        self._pose.checkpoint()
+        self.start_pose = self._pose.pose.copy()
+        self.iterations, self.result = [], None
+        if self.recording is not None:
+            self.recording.remove()
+        self.recording = RunRecording(self._scene, "Registration")
+        self._live.held = True
+        self.state = "running"
+        self._run = self._client.register(self.start_pose, method=method, preset=preset, device=device, steps=steps)
+        self.changed.emit()
+
+    def _resume(self, steps: int | None) -> None:
+        self.state = "running"
+        self._live.held = True
+        self._client.resume(steps=steps)
+        self.changed.emit()
+
+    def stop(self) -> None:
+        """Asks the run to stop; the pose reached stays."""
+        if self.state in ("running", "paused"):
+            self.state = "stopping"
+            self._client.cancel()
+            self.changed.emit()
+
+    def abandon(self) -> None:
+        """The scene or the inputs are gone: stop, and take nothing over."""
+        if self.state != "idle":
+            self._run = None
+            self._client.cancel()
+            self._end()
+
+    def revert(self) -> None:
+        """Back to the pose before the run."""
+        if self.start_pose is not None and not self.is_running:
+            self._pose.checkpoint()
+            self._pose.set_pose(self.start_pose, source="revert")
+
+    def show(self, index: int) -> None:
+        """Replays iteration `index` of the record in the X-ray views. The pose stays what it is."""
+        if self.is_running or not 0 <= index < len(self.iterations):
+            return
+        last = index == len(self.iterations) - 1
+        self._live.held = not last
+        if last:
+            self._live.request()
+        self._live.draw(self.iterations[index].views)
+        self._follow_3d(self.iterations[index].pose, last)
+
+    def forget(self) -> None:
+        """Drops the record (the scene was closed, or other inputs were chosen)."""
+        self.abandon()
+        self.iterations, self.result, self.start_pose = [], None, None
+        self.recording = None
+        self._live.held = False
+        self.changed.emit()
+
+    def _on_iteration(self, iteration) -> None:
+        if self._run is None or iteration.run != self._run:
+            return
+        self.iterations.append(iteration)
+        self.recording.append(iteration)
+        self._pose.set_pose(iteration.pose, source="registration")
+        self._live.draw(iteration.views)
+        self._follow_3d(iteration.pose, False)
+        self.iterated.emit(iteration)
+
+    def _on_finished(self, result) -> None:
+        if self._run is None or result.run != self._run:
+            return
+        if result.status == "paused":
+            self.state = "paused"
+            self._live.held = False
+            self.changed.emit()
+            return
+        self.result = result
+        if result.pose is not None and self.iterations:
+            self._pose.set_pose(result.pose, source="registration")
+            self._follow_3d(np.asarray(result.pose), True)
+        if self.recording is not None:
+            self.recording.finish(result.status)
+        self._end()
+        self.finished.emit(result)
+
+    def _end(self) -> None:
+        self.state = "idle"
+        self._run = None
+        self._live.held = False
+        self._live.request()
+        self.changed.emit()

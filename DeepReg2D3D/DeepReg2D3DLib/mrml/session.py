@@ -1,0 +1,199 @@
+"""One registration session: the engine, the scene's nodes and the views, kept in step with each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..worker.signals import Signal
+from .engine_inputs import EngineInputs
+from .input_files import InputFiles
+from .layout import RegistrationLayout
+from .live import LiveOverlay, OverlayOptions
+from .pose import PoseController
+from .run_control import RunControl
+from .threed import ThreeDScene
+from .view_interaction import ViewInteraction
+from .views import refit
+
+# A view has its size only after the layout was built by the event loop.
+FIT_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class SessionOptions:
+    """What the user chose, besides nodes."""
+
+    overlay: OverlayOptions = OverlayOptions()
+    handles_3d: bool = False
+    handles_2d: bool = False
+    drag: bool = True
+    ct_display: str = "surface"
+    beams: bool = True
+    show_layout: bool = True
+
+
+class Session:
+    """Ties everything together; the panel and scripts talk to its parts.
+
+    Args:
+        scene: the MRML scene.
+        client: the engine's client.
+        call_later: call_later(seconds, f) -> handle with cancel().
+        may_start: says whether the engine's requirements are installed.
+        interactor_of: f(slice_node) -> the view's render window interactor, None without a view.
+        volume_rendering_logic: f() -> Slicer's volume rendering logic or None.
+    """
+
+    def __init__(
+        self,
+        scene,
+        client,
+        call_later: Callable,
+        may_start: Callable[[], bool],
+        interactor_of: Callable,
+        volume_rendering_logic: Callable,
+    ) -> None:
+        self.scene, self.client = scene, client
+        self._call_later, self._interactor_of = call_later, interactor_of
+        self.layout_changed = Signal()
+        self.pose = PoseController(scene)
+        self.layout = RegistrationLayout(scene)
+        self.inputs = EngineInputs(client, call_later, may_start)
+        self.files = InputFiles(scene, client)
+        self.live = LiveOverlay(scene, client, self.inputs, self.pose, self.layout, call_later)
+        self.run = RunControl(scene, client, self.pose, self.live)
+        self.threed = ThreeDScene(scene, client, call_later, volume_rendering_logic)
+        self.run.set_follower(self.threed.follow)
+        self.options = SessionOptions()
+        self._ct = None
+        self._xrays: list = []
+        self._interactions: list[ViewInteraction] = []
+        self._in_views = False
+        self._fit = None
+        self.pose.changed.connect(self._on_pose)
+        self.inputs.changed.connect(self._on_inputs)
+        client.state_changed.connect(self._on_engine_state)
+
+    @property
+    def ct(self):
+        return self._ct
+
+    @property
+    def xrays(self) -> list:
+        return list(self._xrays)
+
+    def sync(self, ct, xrays: list, pose_node, options: SessionOptions) -> None:
+        """Makes everything follow these nodes and choices. Cheap when nothing changed."""
+        inputs_changed = ct is not self._ct or xrays != self._xrays
+        if inputs_changed and self.run.state != "idle":
+            self.run.abandon()
+        if pose_node is not self.pose.node:
+            self.pose.set_node(pose_node)
+        if ct is not self._ct:
+            self._ct = ct
+            if ct is not None:
+                self.pose.attach(ct)
+        self._xrays = list(xrays)
+        before, self.options = self.options, options
+        self.inputs.set(ct, self._xrays)
+        if inputs_changed or before != options:
+            self._apply_options(inputs_changed, before)
+
+    def _apply_options(self, inputs_changed: bool, before: SessionOptions) -> None:
+        options = self.options
+        self.pose.set_handles(options.handles_3d and self._in_views, options.handles_2d and self._in_views)
+        self.live.set_options(options.overlay)
+        if inputs_changed or before.show_layout != options.show_layout:
+            self._show_views()
+        self._show_3d()
+
+    def enter_views(self) -> None:
+        """The module was entered: its layout may be shown."""
+        if not self._in_views:
+            self._in_views = True
+            self._show_views()
+            self.pose.set_handles(self.options.handles_3d, self.options.handles_2d)
+            self._show_3d()
+
+    def leave_views(self) -> None:
+        """The module was left: the user's layout comes back, nothing of ours stays in the views."""
+        if self._in_views:
+            self._in_views = False
+            self.pose.set_handles(False, False)
+            self._show_views()
+            self._show_3d()
+
+    def fit_views(self) -> None:
+        """Fits each X-ray into its view."""
+        self._fit = None
+        if self.layout.is_shown:
+            for index, node in enumerate(self._xrays):
+                refit(self.layout.slice_node(index), node)
+
+    def geometry_changed(self) -> None:
+        """An X-ray's camera was edited."""
+        self.inputs.set(self._ct, self._xrays)
+        self._show_views()
+        self._show_3d()
+
+    def close(self) -> None:
+        """Takes everything out of the views and off the scene's nodes; the engine is ended by its owner."""
+        self.run.forget()
+        self.live.close()
+        self.threed.close()
+        self._remove_interactions()
+        if self._fit is not None:
+            self._fit.cancel()
+            self._fit = None
+        self.layout.restore()
+        self.inputs.close()
+        self.pose.set_node(None)
+        self._ct, self._xrays = None, []
+
+    def _show_views(self) -> None:
+        self._remove_interactions()
+        if self._in_views and self.options.show_layout and self._xrays:
+            self.layout.show(self._xrays)
+        elif self.layout.is_shown:
+            self.layout.restore()
+        self.live.rebuild(self._xrays)
+        if self.layout.is_shown:
+            for index, node in enumerate(self._xrays):
+                slice_node = self.layout.slice_node(index)
+                interactor = self._interactor_of(slice_node)
+                if interactor is not None:
+                    self._interactions.append(
+                        ViewInteraction(interactor, slice_node, node, self.pose, self._may_drag)
+                    )
+            if self._fit is None:
+                self._fit = self._call_later(FIT_SECONDS, self.fit_views)
+        self.layout_changed.emit()
+
+    def _show_3d(self) -> None:
+        shown = self._in_views
+        self.threed.set_beams(self._xrays, shown and self.options.beams)
+        how = self.options.ct_display if shown else "none"
+        self.threed.show_ct(self._ct, self.inputs.ct_key, how, self.inputs.ct_ready)
+
+    def _remove_interactions(self) -> None:
+        for interaction in self._interactions:
+            interaction.remove()
+        self._interactions = []
+
+    def _may_drag(self) -> bool:
+        # Handles in the X-ray views take the mouse first; both at once would fight.
+        return self.options.drag and not self.options.handles_2d and not self.run.is_running and self._ct is not None
+
+    def _on_pose(self, pose: np.ndarray, source: str) -> None:
+        if source != "registration":
+            self.threed.follow(pose)
+
+    def _on_inputs(self) -> None:
+        self._show_3d()
+
+    def _on_engine_state(self, state: str, _text: str) -> None:
+        if state in ("stopped", "failed"):
+            self.inputs.forget_engine()
