@@ -29,8 +29,8 @@ def edge_opacity(drr: np.ndarray, shown: np.ndarray, *, share: float = 0.12, sig
     slope_v, slope_u = np.gradient(finer)
     slope = np.hypot(slope_u, slope_v)
     high = float(np.quantile(slope[np.kron(seen, np.ones((_FINER, _FINER), bool))], 1 - share))
-    ridges = _ridges(slope, slope_u, slope_v)
-    strong, weak = (sitk.GetImageFromArray((ridges & (slope > limit)).astype(np.uint8)) for limit in (high, 0.4 * high))
+    ridges = _ridges(slope, slope_u, slope_v, 0.4 * high)
+    strong, weak = (sitk.GetImageFromArray(part.astype(np.uint8)) for part in (ridges & (slope > high), ridges))
     lines = sitk.GetArrayFromImage(sitk.BinaryReconstructionByDilation(strong, weak, 0.0, 1.0, True))
     pieces = sitk.ConnectedComponent(sitk.GetImageFromArray(lines), True)
     lines = sitk.GetArrayFromImage(sitk.RelabelComponent(pieces, _SHORTEST * _FINER)) > 0
@@ -52,12 +52,12 @@ def _magnified(image: np.ndarray) -> np.ndarray:
     return sitk.GetArrayFromImage(finer)
 
 
-def _ridges(slope: np.ndarray, slope_u: np.ndarray, slope_v: np.ndarray) -> np.ndarray:
-    """Where the slope (H, W) is largest along its own direction, looked up bilinearly a pixel to either side."""
+def _ridges(slope: np.ndarray, slope_u: np.ndarray, slope_v: np.ndarray, least: float) -> np.ndarray:
+    """Where the slope (H, W) exceeds ``least`` and is largest along its own direction, a pixel to either side."""
     rows, columns = slope.shape
-    v, u = np.mgrid[0:rows, 0:columns]
-    length = np.maximum(slope, 1e-20)
-    step_u, step_v = slope_u / length, slope_v / length
+    v, u = np.nonzero(slope > least)
+    here = slope[v, u]
+    step_u, step_v = slope_u[v, u] / here, slope_v[v, u] / here
 
     def beside(sign: int) -> np.ndarray:
         x = np.clip(u + sign * step_u, 0, columns - 1.001)
@@ -68,4 +68,6 @@ def _ridges(slope: np.ndarray, slope_u: np.ndarray, slope_v: np.ndarray) -> np.n
         bottom = slope[j + 1, i] * (1 - x) + slope[j + 1, i + 1] * x
         return top * (1 - y) + bottom * y
 
-    return (slope > beside(1)) & (slope >= beside(-1))
+    ridges = np.zeros((rows, columns), bool)
+    ridges[v, u] = (here > beside(1)) & (here >= beside(-1))
+    return ridges

@@ -24,18 +24,17 @@ BONE_HU = 150.0
 _INK = (235, 235, 235)
 _PAPER = (18, 18, 22)
 _ALARM = (255, 90, 80)
-_MOST_VOXELS = 24_000_000  # 100 MB in float32; a larger CT is coarsened for the pictures
 _MARGIN = 0.12  # free rim around the CT's footprint, as a share of its larger side
 
 
-def bone_renderer(volume: Volume) -> DrrRenderer:
-    """Renderer of the CT's bones alone (attenuation above that of 150 HU), coarsened where the CT is large.
+def bone_renderer(volume: Volume, most_voxels: int = 16_000_000) -> DrrRenderer:
+    """Renderer of the CT's bones alone (attenuation above that of 150 HU), coarsened to at most ``most_voxels``.
 
     Outlines of bone lie where a person looks to judge a registration; those of lungs and skin move with every breath.
     A CT without any such voxel is rendered whole.
     """
     body = volume.cropped_to_body()
-    excess = (body.hu.numel() / _MOST_VOXELS) ** (1 / 3)
+    excess = (body.hu.numel() / most_voxels) ** (1 / 3)
     coarse = body if excess <= 1 else body.resampled(tuple(excess * own for own in body.spacing))
     bone = coarse.attenuation()
     least = float(attenuation_of(torch.tensor([BONE_HU])))
@@ -60,23 +59,27 @@ def grey_levels(line_integral: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return np.clip((flat - low) / max(high - low, 1e-6), 0, 1).astype(np.float32) * cover
 
 
+Cut = tuple[int, int, int, int]
+"""(left, top, columns, rows) of a part of an image."""
+
+
 class ViewPicture:
     """One view, cut to where the CT lies and scaled to ``longest`` pixels, on which poses are drawn."""
 
-    def __init__(self, renderer: DrrRenderer, xray: XRay, poses: Sequence[Tensor], longest: int = 640) -> None:
-        """poses: ct_to_world (4, 4), all of which the cut shows."""
+    def __init__(self, renderer: DrrRenderer, xray: XRay, cut: Cut, longest: int = 640) -> None:
+        """cut: see ``footprint``."""
         self.renderer = renderer
         self.name = xray.name
-        left, top, columns, rows = _footprint(renderer, xray.camera, poses)
+        left, top, columns, rows = cut
         camera = xray.camera.cropped(left, top, columns, rows)
         # No larger than twice the X-ray's own pixels: more would show nothing but interpolation.
         scale = min(longest / max(columns, rows), 2.0)
         window = (..., slice(top, top + rows), slice(left, left + columns))
-        cut = replace(xray, line_integral=xray.line_integral[window], mask=xray.mask[window], camera=camera)
-        cut = cut.resized(max(16, round(columns * scale)), max(16, round(rows * scale)))
-        self.camera = cut.camera
-        self.mask = cut.mask[0, 0].cpu().numpy()
-        self.grey = grey_levels(cut.line_integral[0, 0].cpu().numpy(), self.mask)
+        part = replace(xray, line_integral=xray.line_integral[window], mask=xray.mask[window], camera=camera)
+        part = part.resized(max(16, round(columns * scale)), max(16, round(rows * scale)))
+        self.camera = part.camera
+        self.mask = part.mask[0, 0].cpu().numpy()
+        self.grey = grey_levels(part.line_integral[0, 0].cpu().numpy(), self.mask)
 
     def outlines(self, ct_to_world: Tensor) -> np.ndarray:
         """Opacity (H, W) of the bone outlines at a pose (4, 4)."""
@@ -139,8 +142,8 @@ def _render(renderer: DrrRenderer, camera: Camera, ct_to_world: Tensor) -> np.nd
         return renderer(pose, camera.intrinsics, camera.size)[0, 0].cpu().numpy()
 
 
-def _footprint(renderer: DrrRenderer, camera: Camera, poses: Sequence[Tensor]) -> tuple[int, int, int, int]:
-    """(left, top, columns, rows) of the part of the image in which the CT shows at any of the poses, with a rim.
+def footprint(renderer: DrrRenderer, camera: Camera, poses: Sequence[Tensor]) -> Cut:
+    """The part of the image in which the CT shows at any of the poses, with a rim.
 
     At least a quarter of the image's larger side; the whole image where the CT shows nowhere.
     """

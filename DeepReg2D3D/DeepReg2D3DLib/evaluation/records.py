@@ -41,6 +41,8 @@ class Record:
         return self.case, self.view, self.method, self.preset, self.start_id
 
 
+JOINT = "joint"
+"""The view of a row that registered all views of its case at once."""
 COLUMNS = tuple(field.name for field in fields(Record))
 _TYPES = {field.name: {"str": str, "float": float, "int": int}[str(field.type)] for field in fields(Record)}
 
@@ -70,7 +72,9 @@ class RecordFile:
             try:
                 values = {name: _TYPES[name](text or "nan") for name, text in zip(COLUMNS, row, strict=True)}
             except ValueError as error:
-                raise InputError(f"{self.path}: line {number} cannot be read ({error}); choose another --out.") from error
+                raise InputError(
+                    f"{self.path}: line {number} cannot be read ({error}); choose another --out."
+                ) from error
             records.append(Record(**values))
         return records
 

@@ -10,11 +10,14 @@ from PIL import Image
 from torch import Tensor
 
 from ..engine.atomic import atomic_path
+from ..engine.poses import transform_points
 from ..engine.volume import Volume
 from ..engine.xray import XRay
-from .overlay import RESULT_COLOUR, START_COLOUR, ViewPicture, bone_renderer, side_by_side, stacked, titled
+from .overlay import RESULT_COLOUR, START_COLOUR, ViewPicture, bone_renderer, footprint, side_by_side, stacked, titled
 
 _PANEL = 360  # pixels of a view's larger side in the animation
+_PANEL_VOXELS = 4_000_000  # of its CT: finer ones would not show
+_SAME_MM = 0.3  # poses closer than this share a frame of the animation
 _FIRST_MS, _EACH_MS, _LAST_MS = 1200, 350, 3000
 
 
@@ -36,12 +39,13 @@ def write_pictures(
     "unreliable" is written in red.
     """
     folder = Path(folder)
-    renderer = bone_renderer(volume)
+    renderer, quick = bone_renderer(volume), bone_renderer(volume, _PANEL_VOXELS)
+    cuts = [footprint(quick, xray.camera, (poses[0], poses[-1])) for xray in xrays]
     alarm = outcome == "unreliable"
     written: list[Path] = []
     rows = []
-    for xray, label in zip(xrays, file_labels([xray.name for xray in xrays]), strict=True):
-        view = ViewPicture(renderer, xray, (poses[0], poses[-1]))
+    for xray, cut, label in zip(xrays, cuts, file_labels([xray.name for xray in xrays]), strict=True):
+        view = ViewPicture(renderer, xray, cut)
         before = view.drawn(poses[0], START_COLOUR)
         after = view.drawn(poses[-1], RESULT_COLOUR)
         for picture, moment in ((titled(before, f"{xray.name}: start"), "before"),
@@ -55,20 +59,26 @@ def write_pictures(
     overview = titled(stacked(rows), "Outlines of the CT's bones over the X-ray, before and after")
     _save(overview, folder / "overview.png")
     animation = folder / "iterations.gif"
-    _save_animation(_frames(renderer, xrays, poses, outcome), animation)
+    views = [ViewPicture(quick, xray, cut, _PANEL) for xray, cut in zip(xrays, cuts, strict=True)]
+    _save_animation(_frames(views, volume.corners, poses, outcome), animation)
     return [*written, folder / "overview.png", animation]
 
 
-def _frames(renderer, xrays: Sequence[XRay], poses: Sequence[Tensor], outcome: str) -> list[Image.Image]:
-    views = [ViewPicture(renderer, xray, (poses[0], poses[-1]), _PANEL) for xray in xrays]
+def _frames(views: Sequence[ViewPicture], corners: Tensor, poses: Sequence[Tensor], outcome: str) -> list[Image.Image]:
+    """A frame for the start and for every iteration. corners: of the CT, (8, 3), whose motion tells poses apart."""
     frames = []
+    drawn: list[Image.Image] = []
+    drawn_at: Tensor | None = None
     for index, pose in enumerate(poses):
         last = index == len(poses) - 1
-        colour = START_COLOUR if index == 0 else RESULT_COLOUR
+        where = transform_points(pose, corners)
+        if drawn_at is None or index == 1 or last or float((where - drawn_at).norm(dim=-1).max()) > _SAME_MM:
+            colour = START_COLOUR if index == 0 else RESULT_COLOUR
+            drawn = [titled(view.drawn(pose, colour), view.name, notice=False) for view in views]
+            drawn_at = where
         step = "start" if index == 0 else f"iteration {index} of {len(poses) - 1}"
         title = f"{step}: {outcome}" if last and index else step
-        panels = side_by_side([titled(view.drawn(pose, colour), view.name, notice=False) for view in views])
-        frames.append(titled(panels, title, alarm=last and outcome == "unreliable"))
+        frames.append(titled(side_by_side(drawn), title, alarm=last and outcome == "unreliable"))
     return frames
 
 

@@ -1,0 +1,96 @@
+"""The ``deepreg2d3d`` command: its sub-commands, exit statuses, and errors in one line.
+
+Nothing that computes is imported before a command runs, so that ``--help`` is immediate.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import NoReturn
+
+from . import __version__
+from .engine.errors import DeepReg2D3DError
+from .exit_status import BAD_INPUT, INTERNAL_ERROR, INTERRUPTED
+
+COMMANDS = {
+    "register": ("cli_register", "find where a CT lies in one or more X-ray images"),
+    "drr": ("cli_drr", "render digitally reconstructed radiographs of a CT"),
+    "evaluate": ("cli_evaluate", "measure methods on test cases: success rate, capture range, errors"),
+}
+"""Name -> (module with ``add_arguments(parser)`` and ``run(options) -> int``, what it does in a line)."""
+
+_DESCRIPTION = """\
+2D/3D registration: finds where a CT lies in the frame of X-ray images (six degrees of freedom).
+Research software, not a medical device: verify every result by eye."""
+_EPILOG = """\
+begin with:
+  deepreg2d3d demo                 see it work, without any files (under a minute)
+  deepreg2d3d register --help      register your own CT and X-rays
+
+exit status:
+  0  done                          3    finished, but judged unreliable
+  2  an input cannot be used       130  interrupted; what was finished is written
+  1  internal error"""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that complains in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(BAD_INPUT, f"{self.prog}: {message}. See '{self.prog} --help'.\n")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = Parser(prog="deepreg2d3d", description=_DESCRIPTION, epilog=_EPILOG, formatter_class=raw)
+    parser.add_argument("--version", action="version", version=f"deepreg2d3d {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="command", required=True, parser_class=Parser)
+    for name, (module_name, summary) in COMMANDS.items():
+        module = importlib.import_module(f".{module_name}", __package__)
+        command = commands.add_parser(
+            name, help=summary, description=module.DESCRIPTION, epilog=module.EPILOG, formatter_class=raw
+        )
+        module.add_arguments(command)
+        command.set_defaults(run=module.run)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line and return its exit status (0, 1, 2, 3 or 130)."""
+    try:
+        options = build_parser().parse_args(arguments)
+    except SystemExit as end:  # --help, --version and wrong arguments
+        return end.code if isinstance(end.code, int) else BAD_INPUT
+    try:
+        return options.run(options)
+    except KeyboardInterrupt:
+        _complain("interrupted.")
+        return INTERRUPTED
+    except DeepReg2D3DError as error:
+        _complain(str(error))
+        return BAD_INPUT
+    except BrokenPipeError:  # the reader of our output left, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return INTERNAL_ERROR
+    except OSError as error:
+        named = f"{error.filename}: " if error.filename else ""
+        _complain(f"{named}{error.strerror or error}.")
+        return BAD_INPUT
+    except MemoryError:
+        _complain("not enough memory for this CT; close other programs, or resample the CT to larger voxels.")
+        return INTERNAL_ERROR
+    except Exception:
+        traceback.print_exc()
+        _complain("internal error; please report the lines above with the command you typed.")
+        return INTERNAL_ERROR
+
+
+def _complain(message: str) -> None:
+    line = " ".join(message.split())
+    print(f"deepreg2d3d: {line}", file=sys.stderr)

@@ -1,0 +1,74 @@
+"""Arguments that several commands share. Nothing that computes is imported here."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+METHODS = ("deep-iterative", "dppc", "dppc-cl-refinement", "dppc-attention", "ppc-flow-attention")
+PRESETS = ("accurate", "fast", "paper")
+DEVICES = ("auto", "cpu", "cuda")
+
+
+def add_ct(parser: argparse.ArgumentParser) -> None:
+    """--ct"""
+    parser.add_argument(
+        "--ct", type=Path, required=True, metavar="FILE", help="the CT: NRRD, NIfTI, MHA or MHD, or a DICOM folder"
+    )
+
+
+def add_geometry(parser: argparse.ArgumentParser) -> None:
+    """--geometry"""
+    parser.add_argument(
+        "--geometry", type=Path, required=True, metavar="FILE", help="geometry.json: where source and detector are"
+    )
+
+
+def add_method(parser: argparse.ArgumentParser, several: bool = False) -> None:
+    """--method, one or several names."""
+    common = {"choices": METHODS, "metavar": "NAME", "help": f"one of {', '.join(METHODS)} (default: %(default)s)"}
+    if several:
+        parser.add_argument("--method", nargs="+", default=["deep-iterative"], **common)
+    else:
+        parser.add_argument("--method", default="deep-iterative", **common)
+
+
+def add_preset(parser: argparse.ArgumentParser) -> None:
+    """--preset"""
+    parser.add_argument(
+        "--preset",
+        choices=PRESETS,
+        default="accurate",
+        help="accurate: several resolutions; fast: fewer; paper: one resolution, ten iterations (default: %(default)s)",
+    )
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """--device"""
+    parser.add_argument(
+        "--device", choices=DEVICES, default="auto", help="auto takes an NVIDIA GPU where there is one (default: auto)"
+    )
+
+
+def add_out_folder(parser: argparse.ArgumentParser, default: str | None = None) -> None:
+    """--out, a folder."""
+    note = f" (default: {default})" if default else ""
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=default is None,
+        default=None if default is None else Path(default),
+        metavar="DIR",
+        help=f"folder for the results; made where it is missing{note}",
+    )
+
+
+def positive_count(text: str) -> int:
+    """A whole number from 1 upwards."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 upwards, found '{text}'")
+    return value

@@ -1,0 +1,57 @@
+"""``deepreg2d3d register``: a CT and X-rays in, a pose, a report and pictures out."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+from . import cli_options
+from .progress import Progress, collected_warnings
+
+DESCRIPTION = """\
+Finds where a CT lies in one or more X-ray images of the same patient, beginning with a rough pose.
+
+Writes into --out: pose.json and pose.tfm (load the latter in 3D Slicer and put the CT under it), report.json,
+overlay_<view>_before.png and overlay_<view>_after.png, overview.png and iterations.gif. Look at the pictures."""
+EPILOG = """\
+examples:
+  deepreg2d3d register --ct ct.nrrd --geometry geometry.json --init pose.json --out result
+  deepreg2d3d register --ct dicom/ --geometry geometry.json --xray ap.dcm lat.dcm --init start.tfm \\
+                       --method dppc --out result"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ``register``."""
+    cli_options.add_ct(parser)
+    parser.add_argument(
+        "--xray",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="X-ray images, one for each view in the order of the geometry; without it, the images it names",
+    )
+    cli_options.add_geometry(parser)
+    parser.add_argument(
+        "--init",
+        metavar="FILE",
+        help="first pose: pose.json or a rigid ITK transform (.tfm, .txt); without it the CT's centre is put where the "
+        "views' principal rays meet, unrotated",
+    )
+    cli_options.add_method(parser)
+    cli_options.add_preset(parser)
+    cli_options.add_device(parser)
+    cli_options.add_out_folder(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Register and write the results; returns the exit status."""
+    from .registration_run import RunOptions, load_inputs, run_registration
+
+    with Progress() as progress:
+        run_options = RunOptions(options.method, options.preset, options.device)
+        began = time.perf_counter()
+        with collected_warnings(progress) as warned:
+            inputs = load_inputs(options.ct, options.geometry, options.xray, options.init)
+        seconds = time.perf_counter() - began
+        return run_registration(inputs, run_options, options.out, progress, load_seconds=seconds, warned=warned)

@@ -1,0 +1,57 @@
+"""What an evaluation was made of, so that rows of other data or other weights are never mixed into its table."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from .. import __version__
+from ..engine.atomic import write_json
+from ..engine.case_file import load_case
+from ..engine.errors import InputError
+from ..engine.geometry_file import load_geometry
+from ..engine.json_file import read_record
+from ..resources import models_dir
+
+FORMAT = "deepreg2d3d-evaluation"
+FILE_NAME = "run.json"
+
+
+def digest(paths: Sequence[Path]) -> str:
+    """SHA-256 over the contents of files; of a folder, over its files in the order of their names."""
+    total = hashlib.sha256()
+    for path in paths:
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if file.is_file():
+                with file.open("rb") as content:
+                    total.update(hashlib.file_digest(content, "sha256").digest() if hasattr(hashlib, "file_digest")
+                                 else hashlib.sha256(content.read()).digest())  # fmt: skip
+    return total.hexdigest()
+
+
+def fingerprint(folders: Sequence[Path], learned: bool) -> dict[str, str]:
+    """One digest per case folder, the program's version and, where a learned method runs, a digest of the weights."""
+    prints = {"version": __version__}
+    for folder in folders:
+        case = load_case(folder)
+        images = [view.image for view in load_geometry(case.geometry) if view.image is not None]
+        prints[f"case {case.name}"] = digest([folder / "case.json", case.geometry, case.ct, *images])
+    if learned:
+        prints["weights"] = digest([models_dir()])
+    return prints
+
+
+def check_same_run(out: Path, prints: dict[str, str]) -> None:
+    """Write run.json into ``out``; raises InputError when the rows there were made with other data or weights."""
+    path = out / FILE_NAME
+    known = dict(prints)
+    if path.exists():
+        before = read_record(path, FORMAT).get("made_of")
+        changed = [name for name in prints if name in before and before[name] != prints[name]]
+        if changed:
+            raise InputError(
+                f"{out}: its rows were made with another {' and '.join(changed)}; choose another --out or empty it."
+            )
+        known = {**before, **prints}
+    write_json(path, {"format": FORMAT, "version": 1, "made_of": known})

@@ -1,0 +1,166 @@
+"""One registration as the commands run it: inputs checked, progress told, results written even when interrupted."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import Tensor
+
+from .engine.atomic import write_json
+from .engine.device import resolve_device
+from .engine.errors import InputError
+from .engine.geometry_file import load_geometry
+from .engine.initial_pose import default_pose
+from .engine.methods import get_method
+from .engine.pose_file import load_pose, save_pose
+from .engine.presets import get_preset
+from .engine.registration import Iteration, register
+from .engine.report import RunFacts, Seconds, build_report
+from .engine.setup import RegistrationSetup
+from .engine.volume import Volume
+from .engine.volume_io import load_volume
+from .engine.xray import XRay
+from .engine.xray_io import load_xray
+from .evaluation.result_pictures import write_pictures
+from .exit_status import DONE, INTERRUPTED, UNRELIABLE
+from .progress import Progress, collected_warnings
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What is registered. start: ct_to_world (4, 4) float64."""
+
+    volume: Volume
+    xrays: list[XRay]
+    start: Tensor
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How it is registered; checked as soon as they are given. Raises InputError for what cannot run here."""
+
+    method: str
+    preset: str
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        get_preset(self.preset)
+        get_method(self.method, resolve_device(self.device))
+
+
+def load_inputs(ct: Path, geometry: Path, images: Sequence[Path] | None, start: str | None) -> Inputs:
+    """Read and check everything; small files first, so that mistakes show before a large CT is read.
+
+    images: one per view in the geometry's order, or None for those it names. start: a pose file, or None for the
+    default pose, which is told in a Python warning. Raises InputError.
+    """
+    views = load_geometry(geometry)
+    if images is not None and len(images) != len(views):
+        raise InputError(f"--xray: {len(images)} images were given for {len(views)} views of {geometry}.")
+    if start == "auto":
+        raise InputError("--init auto: there is no automatic start yet; give a pose file, or leave --init out.")
+    pose = None if start is None else load_pose(start)
+    xrays = []
+    for index, view in enumerate(views):
+        path = images[index] if images is not None else view.image
+        if path is None:
+            raise InputError(f"{geometry}: view '{view.name}' names no image; name the X-rays with --xray.")
+        xrays.append(load_xray(path, view.camera, view.image_kind))
+    volume = load_volume(ct)
+    if pose is None:
+        pose = default_pose([view.camera for view in views], volume.centre)
+        where = "where the principal rays meet" if len(views) > 1 else "on the principal ray"
+        warnings.warn(
+            f"no first pose was given (--init): the CT's centre starts {where}, unrotated. If the result is wrong, "
+            "give a pose within about 20 mm and 10 degrees.",
+            stacklevel=2,
+        )
+    return Inputs(volume, xrays, pose)
+
+
+def run_registration(
+    inputs: Inputs,
+    options: RunOptions,
+    out: Path,
+    progress: Progress,
+    *,
+    load_seconds: float = 0.0,
+    warned: Sequence[str] = (),
+) -> int:
+    """Register, write everything into ``out``, print where it lies; returns the exit status.
+
+    An interruption keeps the iterations that were finished. ``warned``: warnings so far, for the report.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    iterations: list[Iteration] = []
+    interrupted = False
+    began = time.perf_counter()
+    with collected_warnings(progress) as more:
+        setup = RegistrationSetup.prepare(inputs.volume, resolve_device(options.device))
+        prepared = time.perf_counter()
+        steps = sum(level.steps for level in get_preset(options.preset).levels)
+        try:
+            for iteration in register(
+                None, inputs.xrays, inputs.start, method=options.method, preset=options.preset, setup=setup
+            ):
+                iterations.append(_without_images(iteration))
+                progress.update(iteration.index, max(steps, iteration.index), _line(iteration))
+        except KeyboardInterrupt:
+            if not iterations:
+                raise
+            interrupted = True
+    finished = time.perf_counter()
+    all_warnings = [*warned, *more]
+    if interrupted:
+        all_warnings.append(f"interrupted after iteration {iterations[-1].index}; the pose is the one reached by then")
+    status = iterations[-1].status or "stopped"
+    facts = RunFacts(
+        status=status,
+        method=options.method,
+        preset=options.preset,
+        device=setup.device.type,
+        seconds=Seconds(load_seconds, prepared - began, finished - prepared),
+        warnings=all_warnings,
+    )
+    save_pose(iterations[-1].ct_to_world, out / "pose.json")
+    save_pose(iterations[-1].ct_to_world, out / "pose.tfm")
+    write_json(out / "report.json", build_report(iterations, facts))
+    progress.note("drawing the pictures ...")
+    poses = [iteration.ct_to_world for iteration in iterations]
+    write_pictures(out, inputs.volume, inputs.xrays, poses, "interrupted" if interrupted else status)
+    _print_summary(iterations, facts, out)
+    if interrupted:
+        return INTERRUPTED
+    if status == "unreliable":
+        progress.note("the result is judged unreliable: look at the pictures, and try a better first pose (--init).")
+        return UNRELIABLE
+    return DONE
+
+
+def _without_images(iteration: Iteration) -> Iteration:
+    """The record without its DRRs and matches, which would add up over a run."""
+    return replace(iteration, views=())
+
+
+def _line(iteration: Iteration) -> str:
+    if iteration.index == 0:
+        return f"start: similarity {iteration.similarity:.3f}"
+    return (
+        f"moved {iteration.motion_mm:.2f} mm, {iteration.points} points, similarity {iteration.similarity:.3f}, "
+        f"{iteration.seconds:.2f} s"
+    )
+
+
+def _print_summary(iterations: Sequence[Iteration], facts: RunFacts, out: Path) -> None:
+    first, last = iterations[0], iterations[-1]
+    print(f"status      {facts.status}")
+    print(f"method      {facts.method}, preset {facts.preset}, on {facts.device}")
+    print(f"iterations  {last.index} in {facts.seconds.register:.1f} s")
+    print(f"similarity  {first.similarity:.3f} at the start, {last.similarity:.3f} at the end")
+    print(f"pose        {out / 'pose.json'} and {out / 'pose.tfm'}")
+    print(f"report      {out / 'report.json'}")
+    print(f"pictures    {out / 'overview.png'}, {out / 'iterations.gif'}, overlay_*.png; verify by eye")
