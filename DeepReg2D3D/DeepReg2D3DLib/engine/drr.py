@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -11,15 +9,13 @@ from torch import Tensor
 from .drr_plan import Occupancy, Sector, find_sectors, plan_slabs
 from .drr_planes import sum_planes
 from .errors import InputError
-
-if TYPE_CHECKING:
-    from .volume import Volume
+from .volume import Volume, attenuation_of
 
 # Below this attenuation per mm (-950 HU) a margin of the volume counts as air and is cropped.
 AIR_PER_MM = 0.001
 
 # Look-ups held at a time: on a CPU so many that their coordinates stay in the cache, on a GPU as many as 64 MB allow.
-_SAMPLES = {"cpu": 131_072, "cuda": 2_000_000}
+_SAMPLES = {"cpu": 262_144, "cuda": 2_000_000}
 # A copy of the volume whose planes across i lie together in memory is kept up to this size, made anew slab by slab
 # beyond it.
 _KEPT_COPY_BYTES = 320 * 2**20
@@ -72,8 +68,12 @@ class DrrRenderer:
         """Renderer of a CT in float32, resampled to ``spacing_mm`` first where that is given."""
         if spacing_mm is not None:
             volume = volume.resampled(spacing_mm)
+        # Cropped as Hounsfield units, of which there are half as many bytes.
+        box = Occupancy.of(volume.hu[None], AIR_PER_MM, attenuation_of).box
+        if box is not None:
+            volume = volume.cropped(tuple(lo for lo, _ in box), tuple(hi for _, hi in box))
         attenuation = volume.attenuation()
-        return cls(attenuation.to(device or attenuation.device), volume.ijk_to_ct)
+        return cls(attenuation.to(device or attenuation.device), volume.ijk_to_ct, crop=False)
 
     @property
     def device(self) -> torch.device:

@@ -6,7 +6,7 @@ All of this is small arithmetic in float64 on the CPU, without gradients, whatev
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -30,13 +30,17 @@ class Occupancy:
     rectangles: tuple[Tensor, Tensor, Tensor]
 
     @classmethod
-    def of(cls, attenuation: Tensor, threshold: float = 0.0) -> Occupancy:
-        """Occupancy of a volume (C, slices, rows, columns): voxels above ``threshold`` in any channel."""
-        _, nk, nj, ni = attenuation.shape
+    def of(cls, volume: Tensor, threshold: float = 0.0, convert: Callable[[Tensor], Tensor] | None = None) -> Occupancy:
+        """Occupancy of a volume (C, slices, rows, columns): voxels above ``threshold`` in any channel.
+
+        convert: applied to each slice (C, rows, columns) first, say from Hounsfield units to attenuation.
+        """
+        _, nk, nj, ni = volume.shape
         shapes = ((nk, nj), (nk, ni), (nj, ni))
-        kj, ki, ji = (torch.zeros(shape, dtype=torch.bool, device=attenuation.device) for shape in shapes)
+        kj, ki, ji = (torch.zeros(shape, dtype=torch.bool, device=volume.device) for shape in shapes)
         for k in range(nk):  # a slice at a time, to need no mask of the size of the volume
-            above = (attenuation[:, k].abs() > threshold).any(0)
+            slice_k = volume[:, k] if convert is None else convert(volume[:, k])
+            above = (slice_k.abs() > threshold).any(0)
             kj[k], ki[k] = above.any(1), above.any(0)
             ji |= above
         kj, ki, ji = kj.cpu(), ki.cpu(), ji.cpu()
