@@ -1,0 +1,301 @@
+"""The worker: reads requests from stdin, lets the engine compute, writes answers to stdout.
+
+One thread computes, in the order of arrival; a second one reads stdin, so that ping, cancel and the end of stdin are
+seen while the first is busy. A registration advances by one iteration whenever no other request waits; renders take
+turns with iterations.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, BinaryIO, Protocol
+
+from .arrays import ArrayFolder, ArrayWriter
+from .mailbox import Mailbox
+from .messages import MAX_LINE_BYTES, VERSION, MessageError, Request, encode, parse_request, request_id
+
+Answer = Mapping[str, Any]
+
+
+class Engine(Protocol):
+    """What the server asks of an engine. Answers are dicts of JSON values and numpy arrays."""
+
+    def info(self) -> Answer:
+        """Devices, versions, the CT and the views that are loaded."""
+
+    def handle(self, request: Request, progress: Callable[[str, float | None], None]) -> Answer:
+        """Answer any request but those on runs. Raises with a message for the user."""
+
+    def register(self, fields: Mapping[str, Any]) -> Iterator[Answer]:
+        """The iterations of a run, entry 0 the start; each has at least ``index``, ``pose``, ``final``, ``status``."""
+
+    def report(self) -> Answer:
+        """What is to be told of the run that just ended."""
+
+    def fall_back_to_cpu(self) -> bool:
+        """Leave the GPU after it ran out of memory; False where it wasn't in use."""
+
+
+class _Run:
+    """A registration that is under way or paused."""
+
+    def __init__(self, request: Request, iterations: Iterator[Answer]) -> None:
+        self.request = request
+        self.name: str = request.fields["run"]
+        self.iterations = iterations
+        self.steps_left: int | None = request.fields.get("steps")
+        self.paused = False
+        self.count = 0
+        self.pose: Any = request.fields["ct_to_world"]
+        self.started = time.perf_counter()
+
+
+def words_for(error: BaseException) -> str:
+    """One line for the user. Our own errors speak for themselves; others are named as internal."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    if any(cls.__name__ == "DeepReg2D3DError" for cls in type(error).__mro__):
+        return text
+    if isinstance(error, MemoryError) or "not enough memory" in text or "can't allocate memory" in text:
+        return "There is not enough memory for this CT; crop it or close other programs."
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return f"The engine needs {error.name.partition('.')[0]}, which is not installed in this Python."
+    if isinstance(error, OSError):
+        return text
+    return f"Internal error ({type(error).__name__}): {text[:300]}"
+
+
+def out_of_gpu_memory(error: BaseException) -> bool:
+    """True for torch's OutOfMemoryError, known by its name so that torch needn't be imported here."""
+    return any(cls.__name__ == "OutOfMemoryError" for cls in type(error).__mro__)
+
+
+class Server:
+    """Serves one client over a pair of byte streams until the input ends or ``shutdown`` comes."""
+
+    def __init__(
+        self,
+        make_engine: Callable[[ArrayFolder], Engine],
+        folder: ArrayFolder,
+        source: BinaryIO,
+        sink: BinaryIO,
+        token: str = "",
+    ) -> None:
+        self._make_engine = make_engine
+        self._folder = folder
+        self._source = source
+        self._sink = sink
+        self._token = token
+        self._arrays = ArrayWriter(folder, prefix=f"out{os.getpid()}_")
+        self._lock = threading.Lock()
+        self._mailbox = Mailbox()
+        self._run: _Run | None = None
+        self._engine: Engine | None = None
+        self._busy = "starting"
+
+    # --- answers ---------------------------------------------------------------------------------------------------
+
+    def send(self, kind: str, number: int | None = None, **fields: Any) -> None:
+        """Write one message; arrays in ``fields`` go into a mapped file. Both threads may call it."""
+        with self._lock:
+            content = self._arrays.outside(fields, with_pictures=not (kind == "iteration" and self._arrays.behind))
+            try:
+                line = encode(kind, number, **content)
+            except MessageError as error:
+                line = encode("error", number, text=f"Internal error: {error}.", detail="")
+            try:
+                self._sink.write(line)
+                self._sink.flush()
+            except (OSError, ValueError):
+                self._leave()
+
+    def _fail(self, number: int | None, error: BaseException) -> None:
+        detail = "".join(traceback.format_exception(type(error), error, error.__traceback__))[-20000:]
+        print(detail, file=sys.stderr, flush=True)
+        self.send("error", number, text=words_for(error), detail=detail)
+
+    def _leave(self) -> None:
+        """End the process at once, whatever the other thread is doing: nobody is there to read its answer."""
+        self._folder.remove_if_mine(self._token)
+        os._exit(0)
+
+    # --- the reading thread ----------------------------------------------------------------------------------------
+
+    def _read(self) -> None:
+        try:
+            while line := self._source.readline(MAX_LINE_BYTES + 1):
+                if len(line) > MAX_LINE_BYTES:
+                    while line and not line.endswith(b"\n"):
+                        line = self._source.readline(MAX_LINE_BYTES)
+                    self.send("error", None, text=f"A line of more than {MAX_LINE_BYTES} bytes was ignored.", detail="")
+                elif line.strip():
+                    self._receive(line)
+        except (OSError, ValueError):
+            pass
+        finally:
+            self._leave()
+
+    def _receive(self, line: bytes) -> None:
+        try:
+            request = parse_request(line)
+        except MessageError as error:
+            self.send("error", request_id(line), text=f"A line was ignored: {error}.", detail="")
+            return
+        if request.type == "ping":
+            self.send("pong", request.id)
+        elif request.type == "state":
+            self.send("state", request.id, busy=self._busy, run=self._run.name if self._run else None)
+        elif request.type == "release":
+            with self._lock:
+                for name in request.fields["files"]:
+                    self._arrays.release(name)
+        elif request.type == "cancel":
+            for dropped in self._mailbox.cancel():
+                self.send("done", dropped.id, request="register", run=dropped.fields["run"])
+                self._finished(_Run(dropped, iter(())), "cancelled", "Stopped by the user.", {})
+            self.send("done", request.id, request="cancel")
+        elif request.type == "shutdown":
+            self._leave()
+        else:
+            replaced = self._mailbox.put(request)
+            if replaced is not None:
+                self.send("superseded", replaced.id)
+
+    # --- the computing thread --------------------------------------------------------------------------------------
+
+    def serve(self) -> None:
+        """Answer requests; returns never (the process ends with its input)."""
+        threading.Thread(target=self._read, name="stdin", daemon=True).start()
+        try:
+            self._engine = self._make_engine(self._folder)
+        except Exception as error:
+            self._fail(None, error)
+            self.send("failed", None, text=words_for(error))
+            threading.Event().wait()  # the reading thread ends the process with its input
+        self._busy = ""
+        self.send("ready", None, version=VERSION, pid=os.getpid(), **self._engine.info())
+        step_next = False
+        while not self._mailbox.closed:
+            running = self._run is not None and not self._run.paused
+            request = self._mailbox.take(wait=not running, render=not (running and step_next))
+            # A cancel that arrived with nothing to cancel is forgotten here, or it would end the next run.
+            if self._mailbox.take_cancel() and self._run is not None:
+                self._end_run("cancelled", "Stopped by the user.")
+            if request is not None:
+                self._answer(request)
+                step_next = request.type == "render"
+            elif self._run is not None and not self._run.paused:
+                self._step(self._run)
+                step_next = False
+
+    def _answer(self, request: Request) -> None:
+        self._busy = request.type
+        try:
+            if request.type == "register":
+                self._start_run(request)
+            elif request.type == "resume":
+                self._resume(request)
+            else:
+                if request.type in ("load_ct", "set_views") and self._run is not None:
+                    self._end_run("cancelled", "Stopped: the CT or the X-rays were replaced.")
+                self._compute(request)
+        except Exception as error:
+            self._fail(request.id, error)
+        finally:
+            self._busy = "register" if self._run is not None else ""
+
+    def _compute(self, request: Request) -> None:
+        def progress(text: str, fraction: float | None = None) -> None:
+            self.send("progress", request.id, text=text, fraction=fraction)
+
+        try:
+            answer = self._engine.handle(request, progress)
+        except Exception as error:
+            if not (out_of_gpu_memory(error) and self._engine.fall_back_to_cpu()):
+                raise
+            self._tell_fallback()
+            answer = self._engine.handle(request, progress)
+        self.send("done" if request.type != "render" else "rendered", request.id, request=request.type, **answer)
+
+    def _tell_fallback(self) -> None:
+        self.send(
+            "warning", None, text="The GPU ran out of memory: the engine goes on with the CPU.", **self._engine.info()
+        )
+
+    def _start_run(self, request: Request) -> None:
+        if self._run is not None:
+            self._end_run("cancelled", "Stopped: another registration was started.")
+        run = _Run(request, self._engine.register(request.fields))
+        self.send("done", request.id, request="register", run=run.name)
+        self._run = run
+
+    def _resume(self, request: Request) -> None:
+        if self._run is None:
+            self.send("error", request.id, text="There is no registration to go on with.", detail="")
+            return
+        self._run.paused = False
+        self._run.steps_left = request.fields.get("steps")
+        self.send("done", request.id, request="resume", run=self._run.name)
+
+    def _step(self, run: _Run) -> None:
+        """One iteration of the run: the generator's next record, sent to the client."""
+        self._busy = "register"
+        try:
+            iteration = next(run.iterations, None)
+        except Exception as error:
+            if out_of_gpu_memory(error) and self._engine.fall_back_to_cpu():
+                self._tell_fallback()
+                run.iterations = self._engine.register({**run.request.fields, "ct_to_world": run.pose})
+                return
+            self._fail(None, error)
+            self._end_run("failed", words_for(error))
+            return
+        if iteration is None:
+            self._end_run("stopped", "")
+            return
+        run.pose = iteration["pose"]
+        run.count += 1
+        self.send("iteration", None, run=run.name, **iteration)
+        if iteration["final"]:
+            self._end_run(iteration["status"] or "stopped", "")
+        elif run.steps_left is not None and iteration["index"] > 0:
+            run.steps_left -= 1
+            if run.steps_left <= 0:
+                run.paused = True
+                self.send("paused", None, run=run.name, pose=run.pose)
+
+    def _end_run(self, status: str, text: str) -> None:
+        run, self._run = self._run, None
+        self._busy = ""
+        close = getattr(run.iterations, "close", None)
+        if close is not None:
+            close()
+        self._finished(run, status, text, self._engine.report())
+
+    def _finished(self, run: _Run, status: str, text: str, report: Answer) -> None:
+        self.send(
+            "finished",
+            None,
+            run=run.name,
+            status=status,
+            text=text,
+            pose=run.pose,
+            iterations=max(run.count - 1, 0),
+            seconds=time.perf_counter() - run.started,
+            report=report,
+        )
+
+
+def own_streams() -> tuple[BinaryIO, BinaryIO]:
+    """stdin, and a private copy of stdout; file descriptor 1 then points at stderr.
+
+    What libraries (and C code) print would otherwise land between the lines of the protocol.
+    """
+    protocol = os.dup(1)
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+    return sys.stdin.buffer, os.fdopen(protocol, "wb")

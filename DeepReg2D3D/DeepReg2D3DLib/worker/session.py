@@ -1,0 +1,288 @@
+"""The engine as the worker's server drives it: one CT, its X-rays, live DRRs and registrations."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from .. import __version__
+from ..engine.device import resolve_device
+from ..engine.errors import InputError
+from ..engine.volume import Volume
+from ..engine.volume_io import load_volume
+from ..engine.xray import XRay
+from .arrays import ArrayFolder
+from .bone_surface import surface_nets
+from .live_drr import LiveDrr
+from .messages import Request
+from .session_files import FILE_REQUESTS, camera_to_json, read_view
+
+Progress = Callable[[str, float | None], None]
+_SLAB_VOXELS = 4_000_000
+_BONE_HU = 250.0
+
+
+class EngineSession:
+    """Implements ``server.Engine`` with the torch engine."""
+
+    def __init__(self, folder: ArrayFolder) -> None:
+        torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+        self._folder = folder
+        self._device = resolve_device("auto")
+        self._volume: Volume | None = None
+        self._views: dict[str, XRay] = {}
+        self._live: LiveDrr | None = None
+        self._setup: tuple[str, Any] | None = None
+        self._report: dict[str, Any] = {}
+
+    # --- what there is ---------------------------------------------------------------------------------------------
+
+    def info(self) -> dict[str, Any]:
+        """Devices and versions, and what is loaded."""
+        gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+        return {
+            "device": self._device.type,
+            "device_name": gpus[0] if self._device.type == "cuda" and gpus else "CPU",
+            "gpus": gpus,
+            "threads": torch.get_num_threads(),
+            "versions": {"deepreg2d3d": __version__, "torch": torch.__version__, "python": platform.python_version()},
+            "ct": self._volume.name if self._volume is not None else None,
+            "views": list(self._views),
+        }
+
+    def fall_back_to_cpu(self) -> bool:
+        """Drop everything on the GPU and go on with the CPU; False where the CPU was in use already."""
+        if self._device.type == "cpu":
+            return False
+        self._device = torch.device("cpu")
+        self._setup = None
+        if self._volume is not None:
+            self._live = LiveDrr(self._volume, self._device)
+        torch.cuda.empty_cache()
+        return True
+
+    def handle(self, request: Request, progress: Progress) -> Mapping[str, Any]:
+        """Answer a request that isn't about a run."""
+        if request.type in FILE_REQUESTS:
+            return FILE_REQUESTS[request.type](request.fields, self._folder)
+        return getattr(self, "_" + request.type)(request.fields, progress)
+
+    # --- the CT and the X-rays -------------------------------------------------------------------------------------
+
+    def _load_ct(self, fields: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+        start = time.perf_counter()
+        progress("Reading the CT...", None)
+        volume = self._volume_from_file(fields) if "path" in fields else self._volume_from_array(fields, progress)
+        self._volume, self._live, self._setup = None, None, None
+        progress("Preparing the CT...", None)
+        live = LiveDrr(volume.cropped_to_body(), self._device)
+        live.prepare()
+        self._volume, self._live = volume, live
+        return {
+            "name": volume.name,
+            "centre": volume.centre.tolist(),
+            "shape": list(volume.shape),
+            "spacing_mm": list(volume.spacing),
+            "seconds": time.perf_counter() - start,
+        }
+
+    def _volume_from_file(self, fields: Mapping[str, Any]) -> Volume:
+        volume = load_volume(fields["path"])
+        same_shape = "shape" not in fields or list(volume.shape) == fields["shape"]
+        expected = fields.get("file_ijk_to_ct")
+        same_place = expected is None or _same_grid(volume, torch.tensor(expected, dtype=torch.float64))
+        if not (same_shape and same_place):
+            raise InputError(f"{fields['path']}: this file is not the CT that is shown in the scene any more.")
+        if "ijk_to_ct" not in fields:
+            return Volume(volume.hu, volume.ijk_to_ct, fields["name"])
+        # The node stands elsewhere than its file (a transform below the pose). Left-handed grids were turned round
+        # when the file was read.
+        matrix = torch.tensor(fields["ijk_to_ct"], dtype=torch.float64)
+        if torch.det(matrix[:3, :3]) < 0:
+            matrix = matrix @ _reversed_slices(volume.shape[0])
+        return Volume(volume.hu, matrix, fields["name"])
+
+    def _volume_from_array(self, fields: Mapping[str, Any], progress: Progress) -> Volume:
+        if "array" not in fields or "ijk_to_ct" not in fields:
+            raise InputError("A CT needs a file, or an array with its ijk_to_ct.")
+        source = self._folder.open(fields["array"])
+        if source.ndim != 3:
+            raise InputError(f"CT '{fields['name']}': expected 3 dimensions, found {source.ndim}.")
+        dtype = np.float32 if source.dtype.kind == "f" or source.dtype.itemsize > 2 else np.int16
+        values = np.empty(source.shape, dtype)
+        step = max(1, _SLAB_VOXELS // max(1, source[0].size))
+        for first in range(0, len(source), step):
+            slab = source[first : first + step]
+            if dtype == np.int16 and source.dtype == np.uint16:
+                slab = np.minimum(slab, 32767)
+            elif dtype == np.float32 and not np.isfinite(slab).all():
+                raise InputError(f"CT '{fields['name']}': it has values that are not finite numbers.")
+            values[first : first + step] = slab
+            progress("Reading the CT...", (first + len(slab)) / len(source))
+        matrix = torch.tensor(fields["ijk_to_ct"], dtype=torch.float64)
+        hu = torch.from_numpy(values)
+        if torch.det(matrix[:3, :3]) < 0:
+            # Left-handed grids are kept the other way round, as when they are read from a file.
+            hu, matrix = hu.flip(0), matrix @ _reversed_slices(hu.shape[0])
+        return Volume(hu, matrix, fields["name"])
+
+    def _set_views(self, fields: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+        views: dict[str, XRay] = {}
+        for view in fields["views"]:
+            if view["name"] in views:
+                raise InputError(f"Two X-rays are named '{view['name']}'; names must differ.")
+            progress(f"Reading the X-ray {view['name']}...", None)
+            views[view["name"]] = read_view(view, self._folder)
+        self._views = views
+        return {
+            "views": [
+                {"name": name, "columns": view.camera.columns, "rows": view.camera.rows} for name, view in views.items()
+            ]
+        }
+
+    def _chosen(self, fields: Mapping[str, Any]) -> list[XRay]:
+        names = fields.get("views") or list(self._views)
+        missing = [name for name in names if name not in self._views]
+        if missing:
+            raise InputError(f"There is no X-ray named '{missing[0]}'.")
+        if not names:
+            raise InputError("There is no X-ray yet: add one first.")
+        return [self._views[name] for name in names]
+
+    def _need_ct(self) -> Volume:
+        if self._volume is None:
+            raise InputError("There is no CT yet: choose one first.")
+        return self._volume
+
+    # --- pictures and meshes ---------------------------------------------------------------------------------------
+
+    def _render(self, fields: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+        self._need_ct()
+        start = time.perf_counter()
+        pose = torch.tensor(fields["ct_to_world"], dtype=torch.float64)
+        views = []
+        for view in self._chosen(fields):
+            image = self._live.render(view.camera, pose, fields.get("max_side", 256)).numpy()
+            rows, columns = image.shape
+            camera = camera_to_json(view.camera.resized(columns, rows))
+            views.append({"name": view.name, "camera": camera, "drr": image})
+        return {"pose": fields["ct_to_world"], "views": views, "seconds": time.perf_counter() - start}
+
+    def _bone_surface(self, fields: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+        volume = self._need_ct()
+        spacing = max(fields.get("spacing_mm", 3.0), *(0.5 * s for s in volume.spacing))
+        coarse = volume.cropped_to_body().resampled(spacing)
+        points, triangles = surface_nets(coarse.hu.numpy(), fields.get("hu", _BONE_HU))
+        matrix = coarse.ijk_to_ct.numpy()
+        return {
+            "points": (points @ matrix[:3, :3].T + matrix[:3, 3]).astype(np.float32),
+            "triangles": triangles,
+        }
+
+    def _initial_pose(self, fields: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+        from ..engine.initial_pose import default_pose
+
+        kind = fields.get("kind", "centre")
+        if kind != "centre":
+            raise InputError(f"There is no automatic start of the kind '{kind}'.")
+        cameras = [view.camera for view in self._chosen(fields)]
+        return {"ct_to_world": default_pose(cameras, self._need_ct().centre).tolist()}
+
+    def _make_sample(self, fields: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+        from .sample import make_sample
+
+        return make_sample(fields.get("seed", 0), progress)
+
+    # --- runs ------------------------------------------------------------------------------------------------------
+
+    def register(self, fields: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """The iterations of a registration; raises InputError at once where something is missing."""
+        volume, xrays = self._need_ct(), self._chosen(fields)
+        return self._iterations(volume, xrays, fields)
+
+    def _iterations(self, volume: Volume, xrays: list[XRay], fields: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        from ..engine.registration import RegistrationSetup, register
+
+        device = self._run_device(fields.get("device", "auto"))
+        if self._setup is None or self._setup[0] != str(device):
+            self._setup = None
+            self._setup = str(device), RegistrationSetup.prepare(volume, device)
+        pose = torch.tensor(fields["ct_to_world"], dtype=torch.float64)
+        records = []
+        run = register(
+            volume,
+            xrays,
+            pose,
+            method=fields["method"],
+            preset=fields["preset"],
+            device=str(device),
+            setup=self._setup[1],
+        )
+        self._report = {"method": fields["method"], "preset": fields["preset"], "device": device.type}
+        for iteration in run:
+            record = iteration_record(iteration)
+            records.append({key: record[key] for key in ("pose", "motion_mm", "points", "similarity", "seconds")})
+            self._report |= {"status": iteration.status, "ct_to_world": record["pose"], "iterations": records}
+            yield record
+
+    def _run_device(self, wanted: str) -> torch.device:
+        """The device of a run; after the GPU ran out of memory 'auto' stays with the CPU."""
+        return self._device if wanted == "auto" else resolve_device(wanted)
+
+    def report(self) -> dict[str, Any]:
+        """Method, preset, device, status, final pose and the numbers of each iteration of the last run."""
+        return dict(self._report)
+
+    def _save_report(self, fields: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+        from .session_files import save_report
+
+        if not self._report:
+            raise InputError("There is no report yet: register first.")
+        save_report(Path(fields["path"]), self._report)
+        return {"path": fields["path"]}
+
+
+def iteration_record(iteration: Any) -> dict[str, Any]:
+    """An engine's ``Iteration`` as the fields of an ``iteration`` message."""
+    return {
+        "index": iteration.index,
+        "pose": iteration.ct_to_world.tolist(),
+        "motion_mm": float(iteration.motion_mm),
+        "points": int(iteration.points),
+        "similarity": float(iteration.similarity),
+        "seconds": float(iteration.seconds),
+        "final": bool(iteration.final),
+        "status": iteration.status,
+        "views": [
+            {
+                "name": view.name,
+                "camera": camera_to_json(view.camera),
+                **{name: _array(getattr(view, name, None)) for name in ("drr", "contour_pixels", "weights", "flow")},
+            }
+            for view in iteration.views
+        ],
+    }
+
+
+def _array(tensor: Any) -> np.ndarray | None:
+    return None if tensor is None else tensor.detach().to("cpu", torch.float32).numpy()
+
+
+def _reversed_slices(count: int) -> torch.Tensor:
+    """(4, 4), index in a stack of slices -> index in the same stack the other way round."""
+    flip = torch.diag(torch.tensor([1.0, 1.0, -1.0, 1.0], dtype=torch.float64))
+    flip[2, 3] = count - 1
+    return flip
+
+
+def _same_grid(volume: Volume, expected: torch.Tensor) -> bool:
+    """Whether the volume's voxels lie where ``expected`` (4, 4) puts them, in either order of the slices."""
+    turned = expected @ _reversed_slices(volume.shape[0])
+    return any(torch.allclose(volume.ijk_to_ct, matrix, atol=1e-2) for matrix in (expected, turned))

@@ -1,0 +1,144 @@
+"""Requests about files: geometry, X-rays, poses and reports, read and written by the engine for Slicer."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+import torch
+
+from .. import __version__
+from ..engine.atomic import write_json
+from ..engine.camera import Camera
+from ..engine.errors import InputError
+from ..engine.geometry_file import load_geometry
+from ..engine.pose_file import load_pose, save_pose
+from ..engine.xray import XRay
+from ..engine.xray_io import load_xray
+from .arrays import ArrayFolder
+from .messages import json_ready
+
+
+def camera_to_json(camera: Camera) -> dict[str, Any]:
+    """A camera as messages carry it; world_to_camera in LPS mm, pixel_spacing_mm [su, sv] at the detector."""
+    return {
+        "name": camera.name,
+        "columns": camera.columns,
+        "rows": camera.rows,
+        "intrinsics": camera.intrinsics.tolist(),
+        "world_to_camera": camera.world_to_camera.tolist(),
+        "pixel_spacing_mm": list(camera.pixel_spacing),
+    }
+
+
+def camera_from_json(camera: Mapping[str, Any]) -> Camera:
+    """The engine's camera of ``camera_to_json``. Raises InputError for one that cannot be."""
+    return Camera(
+        torch.tensor(camera["intrinsics"], dtype=torch.float64),
+        torch.tensor(camera["world_to_camera"], dtype=torch.float64),
+        camera["columns"],
+        camera["rows"],
+        (camera["pixel_spacing_mm"][0], camera["pixel_spacing_mm"][1]),
+        camera["name"],
+    )
+
+
+def read_view(view: Mapping[str, Any], folder: ArrayFolder) -> XRay:
+    """The X-ray of a view in a message, from its file or its mapped array (rows, columns)."""
+    camera = camera_from_json(view["camera"] | {"name": view["name"]})
+    kind = view.get("image_kind", "auto")
+    if "image" not in view:
+        return load_xray(view["path"], camera, kind)
+    pixels = np.array(folder.open(view["image"]), dtype=np.float32).squeeze()
+    if pixels.shape != camera.size:
+        raise InputError(
+            f"X-ray '{view['name']}': its image has {pixels.shape} rows and columns, its geometry {camera.size}."
+        )
+    # The engine's own reader decides about kinds and masks; a short-lived file takes the array there.
+    path = folder.path / "view.mha"
+    try:
+        sitk.WriteImage(sitk.GetImageFromArray(pixels), str(path))
+        return load_xray(path, camera, kind)
+    except InputError as error:
+        raise InputError(str(error).replace(str(path), f"X-ray '{view['name']}'")) from error
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _read_geometry(fields: Mapping[str, Any], folder: ArrayFolder) -> dict[str, Any]:
+    views = []
+    for view in load_geometry(fields["path"]):
+        answer = {"name": view.name, "camera": camera_to_json(view.camera), "image_kind": view.image_kind}
+        views.append(answer | ({"path": str(view.image)} if view.image is not None else {}))
+    return {"views": views}
+
+
+def _read_xray(fields: Mapping[str, Any], folder: ArrayFolder) -> dict[str, Any]:
+    path = Path(fields["path"])
+    if "camera" in fields:
+        camera = camera_from_json(fields["camera"])
+    else:
+        columns, rows = _image_size(path)
+        camera = placeholder_camera(columns, rows, path.stem)
+    xray = load_xray(path, camera, fields.get("image_kind", "auto"))
+    return {
+        "image": xray.line_integral[0, 0].numpy(),
+        "mask": xray.mask[0, 0].numpy(),
+        "columns": camera.columns,
+        "rows": camera.rows,
+        "camera": camera_to_json(camera) if "camera" in fields else None,
+    }
+
+
+def _image_size(path: Path) -> tuple[int, int]:
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise InputError(f"{path}: cannot be read as an image.") from error
+    size = reader.GetSize()
+    return int(size[0]), int(size[1])
+
+
+def placeholder_camera(columns: int, rows: int, name: str) -> Camera:
+    """A camera that only says how large the image is, for reading pixels whose geometry isn't known yet."""
+    return Camera.from_parameters(
+        source_to_detector=1000.0,
+        pixel_spacing=(1.0, 1.0),
+        principal_point=((columns - 1) / 2, (rows - 1) / 2),
+        world_to_camera=torch.eye(4, dtype=torch.float64),
+        columns=columns,
+        rows=rows,
+        name=name,
+    )
+
+
+def _read_pose(fields: Mapping[str, Any], folder: ArrayFolder) -> dict[str, Any]:
+    return {"ct_to_world": load_pose(fields["path"]).tolist()}
+
+
+def _save_pose(fields: Mapping[str, Any], folder: ArrayFolder) -> dict[str, Any]:
+    save_pose(torch.tensor(fields["ct_to_world"], dtype=torch.float64), fields["path"])
+    return {"path": fields["path"]}
+
+
+def save_report(path: Path, report: Mapping[str, Any]) -> None:
+    """Write report.json of a run in the worker."""
+    versions = {"deepreg2d3d": __version__, "torch": torch.__version__, "python": platform.python_version()}
+    content = json_ready({"format": "deepreg2d3d-report", "version": 1, **report, "versions": versions})
+    json.dumps(content, allow_nan=False)
+    write_json(path, content)
+
+
+FILE_REQUESTS: Mapping[str, Callable[[Mapping[str, Any], ArrayFolder], Mapping[str, Any]]] = {
+    "read_geometry": _read_geometry,
+    "read_xray": _read_xray,
+    "read_pose": _read_pose,
+    "save_pose": _save_pose,
+}
