@@ -119,10 +119,11 @@ class FirstFlow(nn.Module):
         self.log_temperature = nn.Parameter(torch.zeros(()))
         self.log_reach = nn.Parameter(torch.tensor(math.log(START_REACH)))
         self.trust = nn.Conv2d(c.hidden + 3, 1, 1)
-        self.into = nn.Conv2d(c.hidden + 6, c.coarse, 2, stride=2)
+        self.clues = nn.Conv2d(6, c.hidden, 1)
+        self.into = nn.Conv2d(c.hidden, c.coarse, 2, stride=2)
         self.wide = nn.Sequential(ResidualBlock(c.coarse, c.groups), ResidualBlock(c.coarse, c.groups))
         self.out = nn.Conv2d(c.coarse, c.hidden, 1)
-        self.merge = nn.Conv2d(c.hidden + 6, c.hidden, 3, padding=1)
+        self.merge = nn.Conv2d(c.hidden, c.hidden, 3, padding=1)
 
     def forward(self, volume: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         """Affine flow (B, 2, h, w) in cells and hidden state (B, hidden, h, w) that knows what departs from it.
@@ -135,8 +136,8 @@ class FirstFlow(nn.Module):
             clues = torch.cat([matches, spread], dim=1)
             trust = torch.sigmoid(self.trust(torch.cat([context.float(), clues / 4], dim=1)))
             affine = fit_affine_flow(matches, trust)
-        clues = torch.cat([clues, affine], dim=1) / 4  # cells are about 4 at most often: keep the inputs near one
-        joined = torch.cat([context, clues.to(context.dtype), trust.to(context.dtype)], dim=1)
+        clues = torch.cat([clues / 4, affine / 4, trust], dim=1)  # displacements are a few cells: inputs near one
+        joined = F.relu(context + self.clues(clues))
         wide = self.out(self.wide(F.relu(self.into(joined))))
         wide = F.interpolate(wide, scale_factor=2.0, mode="bilinear", align_corners=False)
         hidden = F.relu(self.merge(joined) + wide)
@@ -179,14 +180,15 @@ class Update(nn.Module):
     def __init__(self, config: CompactConfig) -> None:
         super().__init__()
         h = config.hidden
-        self.correlation = nn.Conv2d(config.levels * (2 * config.radius + 1) ** 2, h, 1)
-        self.motion = nn.Conv2d(h + 2, h - 2, 3, padding=1)
+        # Channels stay multiples of 16 wherever a convolution is wide: others cost CPUs a rearrangement each.
+        self.correlation = nn.Conv2d(config.levels * (2 * config.radius + 1) ** 2 + 2, h, 1)
+        self.motion = nn.Conv2d(h, h, 3, padding=1)
         self.wide = nn.Sequential(
             nn.Conv2d(2 * h, config.width, 2, stride=2),
             nn.ReLU(inplace=True),
             nn.Conv2d(config.width, config.width, 3, padding=1),
             nn.ReLU(inplace=True),
-            nn.Conv2d(config.width, h, 3, padding=1),
+            nn.Conv2d(config.width, 2 * h, 3, padding=1),
         )
         self.gates = nn.Conv2d(2 * h, 2 * h, 3, padding=1)
         self.head = nn.Sequential(nn.Conv2d(h, 2 * h, 1), nn.ReLU(inplace=True), nn.Conv2d(2 * h, 14, 1))
@@ -198,13 +200,10 @@ class Update(nn.Module):
 
         context: (B, 2 hidden, h, w), the DRR's part of the gates. windows: looked-up correlations. flow: in cells.
         """
-        small = (flow / 4).to(hidden.dtype)
-        motion = F.relu(self.correlation(windows))
-        motion = F.relu(self.motion(torch.cat([motion, small], dim=1)))
-        motion = torch.cat([motion, small], dim=1)
-        wide = self.wide(torch.cat([hidden, motion], dim=1))
-        motion = motion + F.interpolate(wide, scale_factor=2.0, mode="bilinear", align_corners=False)
-        update, candidate = (self.gates(torch.cat([hidden, motion], dim=1)) + context).chunk(2, dim=1)
+        motion = F.relu(self.correlation(torch.cat([windows, flow / 4], dim=1)))
+        both = torch.cat([hidden, F.relu(self.motion(motion))], dim=1)
+        wide = F.interpolate(self.wide(both), scale_factor=2.0, mode="bilinear", align_corners=False)
+        update, candidate = (self.gates(both) + wide + context).chunk(2, dim=1)
         hidden = torch.lerp(hidden, torch.tanh(candidate), torch.sigmoid(update))
         return hidden, self.head(hidden)
 
@@ -264,8 +263,7 @@ class CompactFlow(nn.Module):
         estimates = [self._estimate(flow, change[:, 2:], encoded.size, points)]
         for _ in range(self.config.iterations if iterations is None else iterations):
             flow = flow.detach()  # a step learns from its own error, not through where it looked (RAFT, section 3.3)
-            windows = pyramid.look_up(flow + own).to(hidden.dtype)
-            hidden, change = self.update(hidden, gate_context, windows, flow)
+            hidden, change = self.update(hidden, gate_context, pyramid.look_up(flow + own), flow)
             change = change.float()
             flow = flow + change[:, :2]
             estimates.append(self._estimate(flow, change[:, 2:], encoded.size, points))
