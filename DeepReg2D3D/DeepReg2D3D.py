@@ -7,6 +7,9 @@ from typing import Annotated
 import qt
 import slicer
 import vtk
+from DeepReg2D3DLib.gui.choices import CtDisplay, Device, Method, OverlayMode, Preset
+from DeepReg2D3DLib.gui.panel import Panel
+from DeepReg2D3DLib.gui.registration_logic import RegistrationLogic
 from slicer import vtkMRMLLinearTransformNode, vtkMRMLScalarVolumeNode
 from slicer.i18n import tr as _
 from slicer.i18n import translate
@@ -18,10 +21,6 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleWidget,
 )
 from slicer.util import VTKObservationMixin
-
-from DeepReg2D3DLib.gui.choices import CtDisplay, Device, Method, OverlayMode, Preset
-from DeepReg2D3DLib.gui.panel import Panel
-from DeepReg2D3DLib.gui.registration_logic import RegistrationLogic
 
 
 def resourceFile(modulePath: str, name: str) -> str:
@@ -56,9 +55,8 @@ class DeepReg2D3D(ScriptedLoadableModule):
             "MICCAI 2021."
         )
         parent.icon = qt.QIcon(resourceFile(parent.path, "Icons/DeepReg2D3D.png"))
-        # Sample Data may not be there yet; without a main window nobody opens it.
-        if hasattr(slicer.app, "startupCompleted"):
-            slicer.app.startupCompleted.connect(registerSampleData)
+        # Sample Data may be found later than this module.
+        slicer.app.connect("startupCompleted()", registerSampleData)
 
     def resourcePath(self, filename):
         return resourceFile(self.parent.path, filename)
@@ -242,7 +240,9 @@ class DeepReg2D3DTest(ScriptedLoadableModuleTest):
             self.delayDisplay("Registering")
             result = logic.register(method="dppc", preset="fast")
             after, _turned = motion(logic.pose(), truth, logic.session.pose.centre)
-            self.assertLess(after, min(before, 3.0), f"{result['status']}: {before:.1f} mm before, {after:.1f} mm after")
+            self.assertLess(
+                after, min(before, 3.0), f"{result['status']}: {before:.1f} mm before, {after:.1f} mm after"
+            )
             self.delayDisplay(f"Test passed: {before:.1f} mm off at the start, {after:.2f} mm after registration")
         finally:
             logic.close()

@@ -49,7 +49,9 @@ def test_module_folder_holds_one_python_file(package: Path) -> None:
 def test_resources_are_packaged(package: Path) -> None:
     for folder in ("Icons", "UI", "Models"):
         wanted = {p.relative_to(ROOT / "Resources") for p in (ROOT / "Resources" / folder).rglob("*") if p.is_file()}
-        found = {p.relative_to(package / "Resources") for p in (package / "Resources" / folder).rglob("*") if p.is_file()}
+        found = {
+            p.relative_to(package / "Resources") for p in (package / "Resources" / folder).rglob("*") if p.is_file()
+        }
         assert wanted <= found
     assert (package / "Resources/requirements.txt").read_text() == (ROOT / "requirements.txt").read_text()
 

@@ -58,7 +58,7 @@ class PoseSection(Section):
             for names, values in ((TRANSLATIONS, numbers.translation), (ROTATIONS, numbers.angles_deg)):
                 for name, value in zip(names, values, strict=True):
                     self._values[name] = float(value)
-                    getattr(ui, name).setValue(float(value))
+                    _show(getattr(ui, name), float(value))
             self._filling = False
         free = pose.node is not None and not self.session.run.is_running
         ready = free and self.session.inputs.complete
@@ -115,3 +115,11 @@ class PoseSection(Section):
         path = files.open_file(_("Load a pose"), "Pose (*.json *.tfm *.txt);;(*)")
         if path:
             self.logic.loadPose(path)
+
+
+def _show(slider, value: float) -> None:
+    """Sets a slider, and widens it where a pose lies beyond its ends: it must never show another number."""
+    if abs(value) > slider.maximum:
+        slider.maximum = 1.5 * abs(value)
+        slider.minimum = -1.5 * abs(value)
+    slider.setValue(value)

@@ -280,7 +280,10 @@ class RegistrationLogic:
         parameters = self.parameters
         parameters.result = ""
         self.session.run.start(
-            method or parameters.method.value, preset or parameters.preset.value, device or parameters.device.value, steps
+            method or parameters.method.value,
+            preset or parameters.preset.value,
+            device or parameters.device.value,
+            steps,
         )
 
     def step(self) -> None:

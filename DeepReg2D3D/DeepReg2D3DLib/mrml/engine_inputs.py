@@ -38,9 +38,14 @@ class EngineInputs:
         self._wanted_ct = self._wanted_views = None
         self._sent_ct = self._sent_views = None
         self._loaded_ct = self._loaded_views = None
+        # What the client loads again by itself after a crash: the last that the engine took.
+        self._held_ct = self._held_views = None
         self._transfer: CtTransfer | None = None
         self._timer = None
         self._observers: list[tuple] = []
+        client.state_changed.connect(self._on_state)
+        client.ct_loaded.connect(self._on_reloaded)
+        client.views_loaded.connect(self._on_reloaded)
 
     @property
     def complete(self) -> bool:
@@ -74,11 +79,23 @@ class EngineInputs:
                         self._observers.append((node, node.AddObserver(event, self._on_node)))
         self._refresh()
 
-    def forget_engine(self) -> None:
-        """The engine is gone (stopped or crashed for good): everything is to be sent again on the next use."""
-        self._sent_ct = self._sent_views = self._loaded_ct = self._loaded_views = None
+    def _on_state(self, state: str, _text: str) -> None:
+        if state not in ("failed", "stopped"):
+            return
+        self._loaded_ct = self._loaded_views = None
         self._drop_transfer()
+        if state == "stopped":  # its files are gone too
+            self._forget()
         self.changed.emit()
+
+    def _on_reloaded(self, *_) -> None:
+        """The client gave a new process what the last one had."""
+        self._loaded_ct, self._loaded_views = self._held_ct, self._held_views
+        self.changed.emit()
+
+    def _forget(self) -> None:
+        self._sent_ct = self._sent_views = self._loaded_ct = self._loaded_views = None
+        self._held_ct = self._held_views = None
 
     def send_now(self) -> None:
         """Sends what is missing, starting the engine if need be."""
@@ -98,6 +115,7 @@ class EngineInputs:
             self._timer = None
         self.ct, self.xrays = None, []
         self._wanted_ct = self._wanted_views = None
+        self._forget()
 
     def _on_node(self, *_):
         self._refresh()
@@ -167,7 +185,7 @@ class EngineInputs:
 
     def _ct_done(self, key):
         def done(_reply):
-            self._loaded_ct = key
+            self._loaded_ct = self._held_ct = key
             self.changed.emit()
             self.send_now()
 
@@ -193,7 +211,7 @@ class EngineInputs:
         ]
 
         def done(_reply):
-            self._loaded_views = key
+            self._loaded_views = self._held_views = key
             self.changed.emit()
             self.send_now()
 

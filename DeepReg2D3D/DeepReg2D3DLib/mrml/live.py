@@ -44,7 +44,13 @@ class LiveOverlay:
     """
 
     def __init__(
-        self, scene, client, inputs: EngineInputs, pose: PoseController, layout: RegistrationLayout, call_later: Callable
+        self,
+        scene,
+        client,
+        inputs: EngineInputs,
+        pose: PoseController,
+        layout: RegistrationLayout,
+        call_later: Callable,
     ) -> None:
         self._scene, self._client, self._inputs, self._pose, self._layout = scene, client, inputs, pose, layout
         self._call_later = call_later

@@ -40,6 +40,7 @@ class RunControl:
         self._run = None
         self._follow_3d: Callable[[np.ndarray, bool], None] = lambda pose, last: None
         client.iteration.connect(self._on_iteration)
+        client.paused.connect(self._on_paused)
         client.finished.connect(self._on_finished)
 
     def set_follower(self, follow: Callable[[np.ndarray, bool], None]) -> None:
@@ -123,13 +124,13 @@ class RunControl:
         self._follow_3d(iteration.pose, False)
         self.iterated.emit(iteration)
 
+    def _on_paused(self, run: str, _pose) -> None:
+        if run == self._run and self.state == "running":
+            self.state = "paused"
+            self.changed.emit()
+
     def _on_finished(self, result) -> None:
         if self._run is None or result.run != self._run:
-            return
-        if result.status == "paused":
-            self.state = "paused"
-            self._live.held = False
-            self.changed.emit()
             return
         self.result = result
         if result.pose is not None and self.iterations:

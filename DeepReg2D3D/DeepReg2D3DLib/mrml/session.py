@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -26,7 +26,7 @@ FIT_SECONDS = 0.1
 class SessionOptions:
     """What the user chose, besides nodes."""
 
-    overlay: OverlayOptions = OverlayOptions()
+    overlay: OverlayOptions = field(default_factory=OverlayOptions)
     handles_3d: bool = False
     handles_2d: bool = False
     drag: bool = True
@@ -75,7 +75,6 @@ class Session:
         self._fit = None
         self.pose.changed.connect(self._on_pose)
         self.inputs.changed.connect(self._on_inputs)
-        client.state_changed.connect(self._on_engine_state)
 
     @property
     def ct(self):
@@ -165,9 +164,7 @@ class Session:
                 slice_node = self.layout.slice_node(index)
                 interactor = self._interactor_of(slice_node)
                 if interactor is not None:
-                    self._interactions.append(
-                        ViewInteraction(interactor, slice_node, node, self.pose, self._may_drag)
-                    )
+                    self._interactions.append(ViewInteraction(interactor, slice_node, node, self.pose, self._may_drag))
             if self._fit is None:
                 self._fit = self._call_later(FIT_SECONDS, self.fit_views)
         self.layout_changed.emit()
@@ -193,7 +190,3 @@ class Session:
 
     def _on_inputs(self) -> None:
         self._show_3d()
-
-    def _on_engine_state(self, state: str, _text: str) -> None:
-        if state in ("stopped", "failed"):
-            self.inputs.forget_engine()

@@ -39,6 +39,9 @@ class App:
         self.documentationBaseUrl = ""
         self._modules = _ModuleManager()
 
+    def connect(self, *_):
+        return True
+
     def processEvents(self, *_):
         QtWidgets.QApplication.processEvents()
 
@@ -82,6 +85,8 @@ class Host:
             os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkEGLRenderWindow")
         self.qt = flat_qt.install()
         self.ctk = ctk_widgets.install(flat_qt.Loader.custom)
+        # PySide6 can't know the signal mrmlSceneChanged(vtkMRMLScene*) of the .ui files; qMRMLWidget does its work.
+        QtCore.QLoggingCategory.setFilterRules("qt.core.qobject.connect=false")
         self.application = QtWidgets.QApplication.instance() or QtWidgets.QApplication(["Slicer"])
         from . import qmrml_widgets
 
@@ -92,6 +97,10 @@ class Host:
         slicer.mrmlScene = scene
         self.application_logic = slicer.vtkMRMLApplicationLogic()
         self.application_logic.SetMRMLScene(scene)
+        # The default color tables; without them no volume can be shown.
+        self.color_logic = slicer.vtkMRMLColorLogic()
+        self.color_logic.SetMRMLScene(scene)
+        self.application_logic.SetColorLogic(self.color_logic)
         self.sequences_logic = slicer.vtkSlicerSequencesLogic()
         self.sequences_logic.SetMRMLScene(scene)
         self.layout_manager = LayoutManager(scene, self.application_logic)

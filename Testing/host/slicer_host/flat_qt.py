@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import types
+from typing import ClassVar
 
 from PySide6 import QtCore, QtGui, QtUiTools, QtWidgets
 
@@ -48,7 +49,7 @@ def _disconnect(self, signal: str, slot) -> bool:
 class Loader(QtUiTools.QUiLoader):
     """Reads .ui files; the classes of ctk and of qMRML widgets come from `custom`."""
 
-    custom: dict[str, type] = {}
+    custom: ClassVar[dict[str, type]] = {}
 
     def createWidget(self, class_name, parent=None, name=""):
         made = self.custom.get(class_name)

@@ -112,7 +112,7 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         self._types = list(types)
         self._refill()
 
-    def _option(name):  # noqa: N805
+    def _option(name):
         def write(self, value):
             self._options[name] = value
             self._refill()

@@ -5,11 +5,24 @@ from __future__ import annotations
 import slicer
 import vtk
 
+# As Slicer's qMRMLSliceView and qMRMLThreeDView register them, those that the module's nodes need.
+SLICE_MANAGERS = ("vtkMRMLModelSliceDisplayableManager", "vtkMRMLCrosshairDisplayableManager")
+THREED_MANAGERS = (
+    "vtkMRMLCameraDisplayableManager",
+    "vtkMRMLViewDisplayableManager",
+    "vtkMRMLModelDisplayableManager",
+    "vtkMRMLThreeDReformatDisplayableManager",
+    "vtkMRMLLinearTransformsDisplayableManager",
+)
+
 
 class _View:
     """A render window with an interactor, filled by the displayable managers of a kind of view."""
 
-    def __init__(self, factory, node, application_logic, size):
+    def __init__(self, factory, managers, node, application_logic, size):
+        for manager in managers:
+            if not factory.IsDisplayableManagerRegistered(manager):
+                factory.RegisterDisplayableManager(manager)
         self.renderer = vtk.vtkRenderer()
         self.window = vtk.vtkRenderWindow()
         self.window.SetOffScreenRendering(1)
@@ -22,6 +35,7 @@ class _View:
         self.group = factory.InstantiateDisplayableManagers(self.renderer)
         self.group.SetMRMLDisplayableNode(node)
         self.node = node
+        self.before_picture = lambda: None
 
     def interactor(self):
         return self._interactor
@@ -31,6 +45,7 @@ class _View:
 
     def picture(self, path: str) -> None:
         """Draws the view into a PNG file."""
+        self.before_picture()
         self.window.Render()
         grab = vtk.vtkWindowToImageFilter()
         grab.SetInput(self.window)
@@ -46,17 +61,22 @@ class SliceWidget:
 
     def __init__(self, node, logic, application_logic, size=(320, 320)):
         factory = slicer.vtkMRMLSliceViewDisplayableManagerFactory.GetInstance()
-        self._view = _View(factory, node, application_logic, size)
+        self._view = _View(factory, SLICE_MANAGERS, node, application_logic, size)
         self._logic = logic
         self._node = node
         node.SetDimensions(size[0], size[1], 1)
         mapper = vtk.vtkImageMapper()
         mapper.SetColorWindow(255)
         mapper.SetColorLevel(127.5)
-        mapper.SetInputConnection(logic.GetImageDataConnection())
+        self._mapper = mapper
         self._image = vtk.vtkActor2D()
         self._image.SetMapper(mapper)
-        self._view.renderer.AddActor2D(self._image)
+        self._view.renderer.AddViewProp(self._image)
+        self._view.before_picture = self._connect
+
+    def _connect(self):
+        # The logic's port changes with the layers; Slicer's slice controller follows it the same way.
+        self._mapper.SetInputConnection(self._logic.GetImageDataConnection())
 
     def sliceView(self):
         return self._view
@@ -73,7 +93,7 @@ class ThreeDWidget:
 
     def __init__(self, node, application_logic, size=(320, 320)):
         factory = slicer.vtkMRMLThreeDViewDisplayableManagerFactory.GetInstance()
-        self._view = _View(factory, node, application_logic, size)
+        self._view = _View(factory, THREED_MANAGERS, node, application_logic, size)
         self._node = node
 
     def threeDView(self):

@@ -1,0 +1,117 @@
+"""The panel as it opens: every section and widget there, every tooltip, everything bound and reachable."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+
+UI = sorted((Path(__file__).resolve().parents[2] / "Resources" / "UI").glob("*.ui"))
+INTERACTIVE = (
+    "QPushButton QCheckBox QComboBox QDoubleSpinBox QLineEdit QTableWidget QPlainTextEdit ctkSliderWidget "
+    "ctkRangeWidget qMRMLNodeComboBox"
+).split()
+
+
+def test_sections_in_order(widget):
+    names = [type(s).__name__ for s in widget.panel.sections]
+    assert names == [
+        "EngineSection",
+        "InputsSection",
+        "PoseSection",
+        "RegisterSection",
+        "OverlaySection",
+        "ResultSection",
+    ]
+    tops = [s.widget.y for s in widget.panel.sections]
+    assert tops == sorted(tops) and len(set(tops)) == 6
+
+
+@pytest.mark.parametrize("path", UI, ids=lambda p: p.stem)
+def test_everything_has_a_tooltip(path):
+    missing = []
+    for element in ElementTree.parse(path).iter("widget"):
+        properties = {p.get("name") for p in element.findall("property")}
+        if element.get("class") in INTERACTIVE and "toolTip" not in properties:
+            missing.append(element.get("name"))
+    assert not missing
+
+
+@pytest.mark.parametrize("path", UI, ids=lambda p: p.stem)
+def test_no_custom_styling(path):
+    assert "styleSheet" not in path.read_text(encoding="utf8")
+
+
+def test_choices_are_saved_in_the_parameter_node(widget, ui, host):
+    parameters = widget.logic.parameters
+    ui.opacitySlider.value = 0.25
+    ui.pointsCheckBox.checked = True
+    ui.presetComboBox.setCurrentIndex(1)
+    host.process_events(0.01)
+    assert parameters.overlayOpacity == pytest.approx(0.25)
+    assert parameters.showPoints is True
+    assert parameters.preset.value == "fast"
+    # and the other way round
+    parameters.overlayOpacity = 0.75
+    assert ui.opacitySlider.value == pytest.approx(0.75)
+
+
+def test_nothing_can_be_started_on_an_empty_scene(ui):
+    names = (
+        "registerButton stepButton stopButton acceptButton revertButton savePoseButton saveReportButton hardenButton "
+        "addViewButton removeViewButton editViewButton"
+    )
+    for name in names.split():
+        assert not getattr(ui, name).isEnabled(), name
+    assert ui.loadSampleButton.isEnabled()
+    assert ui.registerHint.text == "Choose a CT."
+
+
+def test_opening_the_panel_starts_no_engine(widget):
+    assert widget.logic.client.state == "stopped"
+    assert not widget.logic.client.is_started
+
+
+def test_tab_reaches_every_enabled_button(widget, host):
+    from PySide6 import QtWidgets
+
+    wanted = {
+        b.objectName
+        for s in widget.panel.sections
+        for b in s.widget.findChildren(QtWidgets.QPushButton)
+        if b.isEnabled() and b.isVisible()
+    }
+    seen, current = set(), widget.panel.sections[0].widget
+    for _ in range(400):
+        current = current.nextInFocusChain()
+        seen.add(current.objectName)
+    assert wanted <= seen
+
+
+def test_scene_close_makes_a_new_parameter_node(widget, host):
+    import slicer
+
+    before = widget.logic.parameters.parameterNode
+    slicer.mrmlScene.Clear()
+    host.process_events(0.02)
+    assert widget.logic.parameters is not None
+    assert widget.logic.parameters.parameterNode.GetScene() is slicer.mrmlScene
+    assert widget.logic.parameters.overlayOpacity == 0.5
+    assert before is not None
+
+
+def test_reload_keeps_working(widget, host):
+    second = host.reload_module(widget)
+    host.process_events(0.02)
+    assert second.logic is not None and widget.logic is None
+    assert second.logic.parameters is not None
+
+
+def test_missing_requirements_are_said_and_block(widget, ui, monkeypatch):
+    monkeypatch.setattr(widget.logic, "_missing", ["torch>=2.8"])
+    widget.panel.update()
+    assert "torch" in ui.engineStateLabel.text
+    assert ui.engineInstallButton.isVisible()
+    assert not ui.loadSampleButton.isEnabled()
+    assert ui.registerHint.text == "Install the engine first."
