@@ -1,37 +1,142 @@
-"""X-ray images from and to files."""
+"""X-ray images from and to files: NRRD, NIfTI, MHA, PNG, TIFF and the pixels of DICOM."""
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
+import numpy as np
 import SimpleITK as sitk
 import torch
+from torch import Tensor
 
 from .atomic import atomic_path
 from .camera import Camera
 from .errors import InputError
 from .xray import XRay
-from .xray_field import valid_field
+from .xray_kind import line_integrals, recognise
+
+IMAGE_KINDS = ("auto", "intensity", "line_integral")
+_MAX_PIXELS = 64_000_000
+_WRITTEN = (".nrrd", ".nii", ".gz", ".mha", ".png", ".tif", ".tiff")
 
 
 def load_xray(path: str | Path, camera: Camera, image_kind: str = "auto") -> XRay:
-    """Read an X-ray image taken by ``camera``."""
+    """Read an X-ray image that ``camera`` took; only its pixel values are used, not its spacing or direction.
+
+    image_kind: 'intensity' (bone dark) becomes -ln(I / I0); 'line_integral' is taken as it is; 'auto' recognises
+    either, and intensities that were inverted. The mask is the collimated field; saturated open beam and metal stay
+    valid, because their outlines are true. Raises InputError for a file that is missing, damaged, in colour, of
+    several frames or of another size than the camera's, and for images that are constant or not finite.
+    """
     path = Path(path)
-    image = sitk.GetArrayFromImage(sitk.ReadImage(str(path), sitk.sitkFloat32)).squeeze()
-    values = torch.from_numpy(image)
-    if tuple(values.shape) != camera.size:
-        raise InputError(f"{path}: has {tuple(values.shape)} pixels, the camera {camera.size}.")
-    mask = valid_field(values)
-    if image_kind != "line_integral":
-        values = -torch.log(values.clamp(min=0.5) / values.max())
-    return XRay(values[None, None], mask[None, None], camera, camera.name)
+    if image_kind not in IMAGE_KINDS:
+        raise InputError(f"{path}: image_kind '{image_kind}' is unknown; use one of {', '.join(IMAGE_KINDS)}.")
+    pixels = read_pixels(path)
+    _check_size(pixels, camera, path)
+    whole = pixels.dtype.kind in "iu"
+    values = torch.from_numpy(pixels.astype(np.float32))
+    _check_content(values, path, image_kind)
+    found = recognise(values, image_kind)
+    if not found.sure:
+        warnings.warn(
+            f"{path}: bone looks {'dark' if found.kind == 'intensity' else 'bright'}, but not clearly so; give the "
+            "view's image_kind in the geometry.",
+            stacklevel=2,
+        )
+    mask = torch.ones_like(values, dtype=torch.bool) if found.field is None else found.field.mask
+    image = line_integrals(values, found.kind, mask, whole)
+    return XRay(image[None, None], mask[None, None], camera, camera.name)
 
 
-def save_image(array, path: str | Path) -> None:
-    """Write an image (rows, columns): float32 for NRRD, NIfTI and MHA, 8 bit for PNG."""
-    array = torch.as_tensor(array).detach().cpu().reshape(array.shape[-2:])
-    if Path(path).suffix.lower() == ".png" and array.dtype != torch.uint8:
-        low, high = array.min(), array.max()
-        array = ((array - low) / (high - low).clamp(min=1e-12) * 255).round().to(torch.uint8)
+def read_pixels(path: str | Path) -> np.ndarray:
+    """The pixel values (rows, columns) of a grey image file, in the type they are stored in."""
+    path = Path(path)
+    if path.is_dir() or not path.exists():
+        raise InputError(f"{path}: {'is a folder, not an X-ray image' if path.is_dir() else 'does not exist'}.")
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+        if np.prod([float(n) for n in reader.GetSize()]) > _MAX_PIXELS:
+            raise InputError(f"{path}: has {_times(reader.GetSize())} pixels, which no X-ray image has.")
+        pixels = sitk.GetArrayFromImage(reader.Execute())
+    except RuntimeError as error:
+        raise InputError(
+            f"{path}: is not an image that can be read (NRRD, NIfTI, MHA, PNG, TIFF or DICOM), or it is damaged."
+        ) from error
+    channels = reader.GetNumberOfComponents()
+    if channels > 1:
+        pixels = _grey(pixels, channels, path)
+    size = [n for n in reader.GetSize()[2:] if n != 1]
+    if reader.GetDimension() < 2 or size:
+        raise InputError(f"{path}: holds {int(np.prod(size))} frames; save the one that is meant as an image.")
+    if pixels.dtype.kind == "c":
+        raise InputError(f"{path}: holds complex numbers, which are no X-ray image.")
+    return pixels.reshape(pixels.shape[-2:])
+
+
+def save_image(array: Tensor | np.ndarray, path: str | Path) -> None:
+    """Write one image (rows, columns), leading dimensions of 1 allowed.
+
+    .nrrd, .nii, .nii.gz, .mha and .tif keep the numbers (float32; 8-bit images stay 8 bit). .png is for looking: 8 bit
+    grey from the smallest to the largest value, uint8 arrays as they are.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in _WRITTEN:
+        raise InputError(f"{path}: images are written as .nrrd, .nii, .nii.gz, .mha, .tif or .png, not '{suffix}'.")
+    image = torch.as_tensor(array).detach().cpu()
+    image = image.reshape(image.shape[-2:])
+    if image.dtype != torch.uint8:
+        image = image.to(torch.float32)
+        if suffix == ".png":
+            image = torch.nan_to_num(image)
+            low, high = image.min(), image.max()
+            image = ((image - low) / (high - low).clamp(min=1e-12) * 255).round().to(torch.uint8)
     with atomic_path(path) as part:
-        sitk.WriteImage(sitk.GetImageFromArray(array.numpy()), str(part), useCompression=True)
+        try:
+            sitk.WriteImage(sitk.GetImageFromArray(image.numpy()), str(part), useCompression=True)
+        except RuntimeError as error:
+            raise InputError(f"{path}: the image cannot be written there.") from error
+
+
+def _grey(pixels: np.ndarray, channels: int, path: Path) -> np.ndarray:
+    """One channel of a colour image whose colours are all grey (an alpha channel is left out)."""
+    colours = pixels[..., : 1 if channels == 2 else 3]
+    if channels > 4 or (colours != colours[..., :1]).any():
+        raise InputError(f"{path}: is a colour image; save it as a grey one.")
+    return colours[..., 0]
+
+
+def _check_size(pixels: np.ndarray, camera: Camera, path: Path) -> None:
+    rows, columns = pixels.shape
+    if (rows, columns) == camera.size:
+        return
+    turned = " It seems to be turned by 90 degrees." if (columns, rows) == camera.size else ""
+    raise InputError(
+        f"{path}: has {columns} columns x {rows} rows, but view '{camera.name}' of the geometry has {camera.columns} x "
+        f"{camera.rows}.{turned} Give the image that belongs to this view, or correct the geometry."
+    )
+
+
+def _check_content(values: Tensor, path: Path, image_kind: str) -> None:
+    bad = int((~torch.isfinite(values)).sum())
+    if bad:
+        raise InputError(f"{path}: {bad} pixels are NaN or infinite; replace them.")
+    low, high = float(values.min()), float(values.max())
+    if low == high:
+        raise InputError(f"{path}: every pixel is {low:g}; the image shows nothing.")
+    common = float(values.flatten().median())
+    share = float((values == common).float().mean())
+    if share > 0.995:
+        raise InputError(f"{path}: {100 * share:.1f} % of its pixels are {common:g}; the image shows nothing.")
+    if image_kind == "intensity" and float((values < 0).float().mean()) > 0.01:
+        raise InputError(
+            f"{path}: is declared as intensity but goes down to {low:g}; photons cannot be negative. Declare it as "
+            "line_integral or auto."
+        )
+
+
+def _times(size: tuple[int, ...]) -> str:
+    return " x ".join(map(str, size))
