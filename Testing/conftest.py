@@ -15,3 +15,11 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"the real CTs and X-rays are not on this machine ({folder} does not exist)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def small_case(tmp_path_factory) -> Path:
+    """A case folder that registers in a second or two (see Testing/support/small_case.py). Not to be written to."""
+    from small_case import write_small_case
+
+    return write_small_case(tmp_path_factory.mktemp("small") / "case")
