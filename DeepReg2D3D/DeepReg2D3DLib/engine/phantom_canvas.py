@@ -80,7 +80,7 @@ class Canvas:
         half = 0.5 * self.spacing
         shell = ((depth + half).clamp_max(cortex_mm) - (depth - half).clamp_min(0)).clamp_min(0) / self.spacing
         grain = self.grain[block.index]
-        trabecular = marrow_hu + 0.5 * marrow_hu * torch.exp(-depth.clamp_min(0) / 3.0) + texture * grain
+        trabecular = marrow_hu + 0.35 * marrow_hu * torch.exp(-depth.clamp_min(0) / 3.0) + texture * grain
         value = shell * (cortex_hu + 1.3 * texture * grain) + (inside - shell).clamp_min(0) * trabecular
         view = self.hu[block.index]
         painted = value + (1 - inside) * view

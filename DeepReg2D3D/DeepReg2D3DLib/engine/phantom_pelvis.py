@@ -139,7 +139,7 @@ def _paint_hip(canvas: Canvas, spine: Spine, side: int, flare: float, density: f
     solid.add([symphysis[0], symphysis[1], symphysis[2]], [symphysis[0], symphysis[1] + 8, symphysis[2] - 26], 8.0, 6.5)
     solid.add([symphysis[0], symphysis[1] + 8, symphysis[2] - 26], tuber, 5.5, 9.0)
     solid.add([hx - side * 8, hy + 26, hz - 8], tuber, 11.0, 13.0)
-    solid.paint(1.5, 900.0, 140.0 * density)
+    solid.paint(1.9, 1050.0, 190.0 * density)
     _carve_socket(canvas, [hx, hy, hz])
 
 
@@ -164,7 +164,7 @@ def _paint_femur(canvas: Canvas, spine: Spine, side: int, r: random.Random, dens
     solid.add(neck, greater, 16.0, 12.0, blend=6.0)
     solid.add(neck, shaft, 17.0, 15.5, blend=6.0)
     solid.add(shaft, lesser, 9.0, 6.0, blend=4.0)
-    solid.paint(1.6, 950.0, 220.0 * density)
+    solid.paint(1.6, 950.0, 190.0 * density)
     tube = Solid(canvas, [shaft, low], 18.0)
     tube.add([shaft[0], shaft[1], shaft[2] + 5], low, 15.0, 14.0)
     tube.paint(5.0, 1350.0, 20.0)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 import random
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .phantom_canvas import Canvas, capsule, curve, ellipsoid, interpolated
+from .phantom_canvas import Canvas, capsule, curve, ellipsoid, interpolated, smooth_union
 from .phantom_pelvis import hip_joint
 from .phantom_spine import Spine
 from .phantom_thorax import Cage
@@ -115,10 +116,10 @@ def _paint_abdomen(canvas: Canvas, whole, body: Body, wall: Tensor, lumps: Tenso
         canvas.fill(whole, ellipsoid(p, centre, (27.0, 23.0, 54.0)), 38.0 + body.contrast)
         psoas = [[side * 26.0, waist[1] + 8, waist[2] + 60], [side * 46.0, waist[1] - 2, waist[2] - 60], hip]
         psoas[2] = [side * 80.0, hip[1] - 35, hip[2] + 10]
-        for a, b in zip(psoas[:-1], psoas[1:], strict=True):
+        for a, b in pairwise(psoas):
             canvas.fill(whole, capsule(p, a, b, 13.0, 20.0), 56.0)
     line = [[v.centre[0] + 10, v.centre[1] - v.half_depth - 13, v.centre[2]] for v in spine.vertebrae[1:14]]
-    for a, b in zip(line[:-1], line[1:], strict=True):
+    for a, b in pairwise(line):
         block = canvas.around([a, b], 16.0)
         if block is not None:
             canvas.fill(block, capsule(block.local((0, 0, 0)), a, b, 9.5, 10.5), 45.0 + body.contrast)
@@ -144,6 +145,8 @@ def _paint_abdomen(canvas: Canvas, whole, body: Body, wall: Tensor, lumps: Tenso
         if block is not None:
             q = block.local((0.0, 0.0, 0.0))
             ball = ellipsoid(q, (gx, gy, gz), radii)
+            # Folds of the gut: the outline wanders by some mm.
+            ball = ball + 5.0 * lumps[block.index]
             canvas.fill(block, torch.maximum(ball, wall[block.index]), -980.0)
     bladder = (0.0, hip[1] - 38.0, hip[2] + 8.0)
     canvas.fill(whole, ellipsoid(p, bladder, (40.0, 30.0, r.uniform(18, 40))), 12.0)
@@ -155,7 +158,7 @@ def _paint_back_muscles(canvas: Canvas, body: Body) -> None:
             [v.centre[0] + side * 30, v.centre[1] + v.half_depth + 24, v.centre[2]] for v in body.spine.vertebrae[::3]
         ]
         line.insert(0, [side * 26.0, body.spine.sacrum.centre[1] + 34, body.spine.sacrum.centre[2] - 50])
-        for a, b in zip(line[:-1], line[1:], strict=True):
+        for a, b in pairwise(line):
             block = canvas.around([a, b], 36.0)
             if block is not None:
                 canvas.fill(block, capsule(block.local((0, 0, 0)), a, b, 21.0, 19.0, (1.2, 1, 1)), 54.0)
@@ -177,7 +180,13 @@ def _paint_chest(canvas: Canvas, whole, body: Body, x, y, z, lumps: Tensor, r: r
     chest = torch.maximum(wall + 5.0, diaphragm - z)
     # Chest wall muscle and the mediastinum first, then the lungs in it.
     canvas.fill(whole, chest, 40.0 + 8 * lumps)
-    heart = ellipsoid(whole.local((0.0, 0.0, 0.0)), (26.0, cage.middle - 36, body.liver_dome + 34), (64.0, 48.0, 56.0))
+    p = whole.local((0.0, 0.0, 0.0))
+    # A heart leans: base behind the sternum on the right, apex at the left dome; great vessels above it.
+    base = (4.0, cage.middle - 26, body.liver_dome + 62)
+    apex = (42.0 + r.gauss(0, 5), cage.middle - 46, body.liver_dome + 14 + r.gauss(0, 5))
+    heart = capsule(p, base, apex, 38.0 + r.gauss(0, 3), 31.0 + r.gauss(0, 3), (1.1, 1.0, 1.0))
+    aorta = capsule(p, base, (10.0, cage.middle - 8, body.liver_dome + 128), 26.0, 17.0)
+    heart = smooth_union(heart, aorta, 30.0)
     canvas.fill(whole, heart, 45.0 + body.contrast)
     thick = r.uniform(24.0, 34.0)
     between = (x - spine_x * 0.5).abs() - thick - 8 * torch.sin(z / 31.0)
@@ -193,7 +202,7 @@ def _paint_chest(canvas: Canvas, whole, body: Body, x, y, z, lumps: Tensor, r: r
         [top[0], top[1] - 30, top[2]],
         [carina[0] - 2, carina[1] - 36, carina[2]],
     ]
-    for a, b in zip(windpipe[:-1], windpipe[1:], strict=True):
+    for a, b in pairwise(windpipe):
         block = canvas.around([a, b], 12.0)
         if block is not None:
             canvas.fill(block, capsule(block.local((0, 0, 0)), a, b, 8.5, 8.5), -990.0)
@@ -219,7 +228,7 @@ def _branch(canvas: Canvas, start, direction: Tensor, radius: float, length: flo
     bend = direction + 0.25 * torch.tensor([r.gauss(0, 1) for _ in range(3)])
     end = [start[i] + length * float(bend[i] / bend.norm()) for i in range(3)]
     points = curve([start, [0.5 * (s + e) + r.gauss(0, 2) for s, e in zip(start, end, strict=True)], end], length / 2)
-    for a, b in zip(points[:-1], points[1:], strict=True):
+    for a, b in pairwise(points):
         block = canvas.around([a, b], radius + 1.0)
         if block is None:
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 
@@ -97,7 +98,7 @@ def _tube(canvas: Canvas, cage: Cage, points: list, thick: float, tall: float, c
         if block is None:
             continue
         distance = None
-        for a, b in zip(piece[:-1], piece[1:], strict=True):
+        for a, b in pairwise(piece):
             d = _flat_capsule(block, a, b, cage.middle, thick, tall)
             distance = d if distance is None else torch.minimum(distance, d)
         if cortex is None:
@@ -145,7 +146,7 @@ def _paint_shoulder(canvas: Canvas, cage: Cage, side: int, r: random.Random, den
     shoulder = [side * 152.0, cage.middle + 18.0, cage.top + r.gauss(6, 8)]
     bend = [side * 75.0, cage.middle - front - 6.0, cage.top - 0.03 * length]
     far = [side * 115.0, cage.middle - 8.0, cage.top + 4.0]
-    for a, b in zip(*[(line := curve([start, bend, far, shoulder], 14.0))[k:] for k in (0, 1)], strict=False):
+    for a, b in pairwise(curve([start, bend, far, shoulder], 14.0)):
         block = canvas.around([a, b], 12.0)
         if block is not None:
             canvas.bone(block, capsule(block.local((0, 0, 0)), a, b, 6.0, 6.0), 1.8, 1100.0, 200.0 * density)

@@ -14,10 +14,13 @@ from pathlib import Path
 import torch
 
 from ..engine.errors import InputError
+from ..engine.phantom import make_phantom
 from ..engine.volume import Volume
 from ..engine.volume_io import load_volume
+from .skeleton import make_skeleton_phantom
 from .volumes import VolumeSettings, prepare_volume, save_prepared
 
+_PHANTOM_REGIONS = ("thoracolumbar", "thorax", "lumbar")
 _CT_SUFFIXES = (".nrrd", ".nii", ".nii.gz", ".mha", ".mhd")
 
 
@@ -112,11 +115,7 @@ def _source(planned: PlannedVolume, skeleton_folder: str | Path | None, seed: in
     if planned.kind == "ct":
         return load_volume(planned.path)
     if planned.kind == "phantom":
-        from ..engine.phantom import make_phantom
-
-        return make_phantom(seed)
-    from .skeleton import make_skeleton_phantom
-
+        return make_phantom(seed, region=_PHANTOM_REGIONS[seed % len(_PHANTOM_REGIONS)])
     return make_skeleton_phantom(seed, skeleton_folder)
 
 

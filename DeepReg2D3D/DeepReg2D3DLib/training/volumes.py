@@ -93,8 +93,8 @@ def _blurred_along_z(hu: Tensor, sigma_voxels: float) -> Tensor:
 def spine_points(volume: Volume, step_mm: float = 10.0) -> Tensor:
     """(K, 3) float64 LPS points near the vertebral column, one every ``step_mm`` along z (the grid's third axis).
 
-    In every slab the densest accumulation of bone over about 45 mm in plane, smoothed along the spine; the volume's axes
-    must be about those of LPS. Good to a few cm: isocentres for random acquisitions, not landmarks.
+    In every slab the densest accumulation of bone over about 45 mm in plane, smoothed along the spine; the volume's
+    axes must be about those of LPS. Good to a few cm: isocentres for random acquisitions, not landmarks.
     """
     coarse = volume.resampled(5.0) if min(volume.spacing) < 4.5 else volume
     hu = coarse.hu.to(torch.float32)
