@@ -111,7 +111,7 @@ class DrrRenderer:
 
     def _groups(self, sectors: list[Sector]) -> list[list[Sector]]:
         """Sectors to render in one go: on a CPU each alone, with its own rectangle; on a GPU many of one axis."""
-        if self.device.type == "cpu":
+        if self._one_by_one:
             return [[sector] for sector in sectors]
         groups = []
         for axis in range(3):
@@ -121,6 +121,10 @@ class DrrRenderer:
                 share = max(1, self._samples // ((r1 - r0) * (c1 - c0)))
                 groups += [mine[first : first + share] for first in range(0, len(mine), share)]
         return groups
+
+    @property
+    def _one_by_one(self) -> bool:
+        return self.device.type == "cpu"
 
     @property
     def _samples(self) -> int:
@@ -149,7 +153,7 @@ class DrrRenderer:
         weights = (signs[:, None] * (index - source[:, axis, None]) + 0.5).clamp(0, 1)
         ahead = (weights > 0).any(0)
         area = len(group) * (r1 - r0) * (c1 - c0)
-        at_once = max(8, torch.get_num_threads()) if self.device.type == "cpu" else self._samples // area
+        at_once = max(8, torch.get_num_threads()) if self._one_by_one else self._samples // area
         slabs = plan_slabs(
             to_pixels, axis, self._occupancy, ahead, (r0, r1), (c0, c1), min(max(at_once, 1), 64), self._samples
         )
