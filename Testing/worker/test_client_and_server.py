@@ -244,7 +244,7 @@ def test_big_arrays_travel_both_ways_and_prints_do_not_disturb(client):
 def test_ping_is_answered_while_the_engine_computes(client):
     order = []
     client.read_pose("1.0", lambda answer: order.append("computed"))
-    client.wait_until(lambda: client.state == "busy", 20)
+    assert client.wait_until(lambda: client.state == "ready", 20)
     client.ping(lambda answer: order.append("pong"))
     assert client.wait_until(lambda: len(order) == 2, 10)
     assert order == ["pong", "computed"]

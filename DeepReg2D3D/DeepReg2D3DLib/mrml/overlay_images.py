@@ -1,0 +1,112 @@
+"""The pictures that are laid over an X-ray, computed in numpy. All images are (rows, columns) float32."""
+
+from __future__ import annotations
+
+import numpy as np
+
+CHECKER_TILES = 8
+# Edges: the strongest gradients of the DRR, as a share of its pixels.
+_EDGE_SHARE = 0.06
+
+
+def sample_grid(image: np.ndarray, to_image: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    """``image`` on another grid over the same detector: (rows, columns), NaN outside.
+
+    to_image: (3, 3), homogeneous pixels of the new grid to pixels of ``image``. Coarser grids average the pixels that
+    they cover (whole blocks of them), so that a small picture of a large X-ray isn't speckled.
+    """
+    block = max(1, int(min(np.linalg.norm(to_image[:2, 0]), np.linalg.norm(to_image[:2, 1]))))
+    source = np.asarray(image, dtype=np.float32)
+    matrix = np.array(to_image, dtype=np.float64)
+    if block > 1:
+        height, width = (n // block * block for n in source.shape)
+        source = source[:height, :width].reshape(height // block, block, width // block, block).mean(axis=(1, 3))
+        shrink = np.diag([1 / block, 1 / block, 1.0])
+        shrink[:2, 2] = 0.5 / block - 0.5
+        matrix = shrink @ matrix
+    u, v = np.arange(columns, dtype=np.float64), np.arange(rows, dtype=np.float64)
+    if abs(matrix[0, 1]) + abs(matrix[1, 0]) + abs(matrix[2, 0]) + abs(matrix[2, 1]) > 1e-9:
+        raise ValueError("The two grids must have parallel rows and columns.")
+    x = (matrix[0, 0] * u + matrix[0, 2]) / matrix[2, 2]
+    y = (matrix[1, 1] * v + matrix[1, 2]) / matrix[2, 2]
+    result = _interpolate(_interpolate(source, y, 0), x, 1)
+    result[(y < -0.5) | (y > source.shape[0] - 0.5)] = np.nan
+    result[:, (x < -0.5) | (x > source.shape[1] - 0.5)] = np.nan
+    return result
+
+
+def _interpolate(image: np.ndarray, at: np.ndarray, axis: int) -> np.ndarray:
+    last = image.shape[axis] - 1
+    low = np.clip(np.floor(at).astype(np.int64), 0, max(last - 1, 0))
+    share = np.clip(at - low, 0.0, 1.0).astype(np.float32)
+    share = share[:, None] if axis == 0 else share[None, :]
+    first, second = np.take(image, low, axis), np.take(image, np.minimum(low + 1, last), axis)
+    return first * (1 - share) + second * share
+
+
+def matched(drr: np.ndarray, xray: np.ndarray) -> np.ndarray:
+    """The DRR in the X-ray's grey values: least-squares line from one to the other over the pixels that both have.
+
+    Turned upside down where the X-ray shows bone dark.
+    """
+    both = np.isfinite(xray) & (drr > 0)
+    if both.sum() < 16:
+        return drr.copy()
+    d, x = drr[both].astype(np.float64), xray[both].astype(np.float64)
+    spread = d.std()
+    if spread == 0 or x.std() == 0:
+        return np.full_like(drr, x.mean())
+    # The sign of the correlation, but the X-ray's full contrast: a bad pose must not give a flat picture.
+    sign = -1.0 if np.mean((d - d.mean()) * (x - x.mean())) < 0 else 1.0
+    return ((drr - d.mean()) * (sign * x.std() / spread) + x.mean()).astype(np.float32)
+
+
+def difference(drr: np.ndarray, xray: np.ndarray) -> np.ndarray:
+    """X-ray minus DRR in the X-ray's grey values, in standard deviations of the X-ray; 0 where there is no X-ray."""
+    valid = np.isfinite(xray)
+    spread = float(xray[valid].std()) if valid.any() else 0.0
+    result = (xray - matched(drr, xray)) / (spread or 1.0)
+    return np.where(valid, result, 0.0).astype(np.float32)
+
+
+def checkerboard(rows: int, columns: int, tiles: int = CHECKER_TILES) -> np.ndarray:
+    """(rows, columns) bool, True in the tiles that show the DRR; ``tiles`` along the longer side."""
+    side = max(1.0, max(rows, columns) / tiles)
+    v, u = (np.arange(rows) / side).astype(int), (np.arange(columns) / side).astype(int)
+    return (v[:, None] + u[None, :]) % 2 == 1
+
+
+def edges(drr: np.ndarray) -> np.ndarray:
+    """(rows, columns) uint8, 1 on the edges of a DRR: ridges of the gradient's magnitude (Canny's thinning step)."""
+    smooth = _smoothed(np.asarray(drr, dtype=np.float32))
+    gy, gx = np.gradient(smooth)
+    magnitude = np.hypot(gx, gy)
+    positive = magnitude[magnitude > 0]
+    if positive.size == 0:
+        return np.zeros(drr.shape, np.uint8)
+    # Along x or along y, whichever the gradient follows more closely.
+    padded = np.pad(magnitude, 1)
+    across = np.abs(gx) >= np.abs(gy)
+    left, right = padded[1:-1, :-2], padded[1:-1, 2:]
+    above, below = padded[:-2, 1:-1], padded[2:, 1:-1]
+    ridge = np.where(across, (magnitude >= left) & (magnitude > right), (magnitude >= above) & (magnitude > below))
+    candidates = magnitude[ridge]
+    wanted = max(1, int(_EDGE_SHARE * drr.size))
+    limit = np.partition(candidates, -wanted)[-wanted] if candidates.size > wanted else 0.0
+    return (ridge & (magnitude > max(limit, 0.02 * float(magnitude.max())))).astype(np.uint8)
+
+
+def _smoothed(image: np.ndarray) -> np.ndarray:
+    """Binomial 1 2 1 along both axes, twice: about a Gaussian of one pixel."""
+    for _ in range(2):
+        padded = np.pad(image, 1, mode="edge")
+        rows = padded[:-2] + 2 * padded[1:-1] + padded[2:]
+        image = (rows[:, :-2] + 2 * rows[:, 1:-1] + rows[:, 2:]) / 16
+    return image
+
+
+def weight_colors(weights: np.ndarray) -> np.ndarray:
+    """(M, 3) uint8: 0 red, 0.5 yellow, 1 green."""
+    share = np.clip(np.nan_to_num(np.asarray(weights, dtype=np.float32)), 0, 1)
+    red, green = np.clip(2 - 2 * share, 0, 1), np.clip(2 * share, 0, 1)
+    return (np.stack([red, green, np.full_like(share, 0.15)], axis=-1) * 255).astype(np.uint8)

@@ -1,0 +1,104 @@
+"""An X-ray as a volume node that stands in 3D where its detector stands, and carries its camera in the saved scene."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import slicer
+
+from .cleanup import add
+from .frames import grid_to_ras, vtk_from_matrix
+from .xray_camera import XRayCamera
+
+CAMERA = "DeepReg2D3D.Camera"
+IMAGE_KIND = "DeepReg2D3D.ImageKind"
+PROVENANCE = "DeepReg2D3D.Provenance"
+ROLE_XRAY = "xray"
+KINDS = ("auto", "intensity", "line_integral")
+# Window of a new X-ray: all but the darkest and brightest of these shares of its pixels.
+_WINDOW_PERCENT = (0.5, 99.5)
+
+
+def create_xray_node(
+    scene,
+    image: np.ndarray,
+    camera: XRayCamera,
+    image_kind: str = "line_integral",
+    provenance: Mapping[str, Any] | None = None,
+):
+    """A scalar volume node of an image (rows, columns) taken by ``camera``.
+
+    ``provenance`` says for each number of the geometry where it came from.
+    """
+    pixels = np.asarray(image, dtype=np.float32).reshape(camera.rows, camera.columns)
+    node = add(scene, "vtkMRMLScalarVolumeNode", camera.name, ROLE_XRAY, helper=False)
+    # Three dimensions: of two, updateVolumeFromArray makes float64.
+    slicer.util.updateVolumeFromArray(node, np.ascontiguousarray(pixels[None]))
+    node.CreateDefaultDisplayNodes()
+    display = node.GetDisplayNode()
+    display.AutoWindowLevelOff()
+    low, high = (float(x) for x in np.percentile(pixels, _WINDOW_PERCENT))
+    display.SetWindowLevelMinMax(low, high if high > low else low + 1.0)
+    display.SetInterpolate(True)
+    set_image_kind(node, image_kind)
+    set_camera(node, camera, provenance)
+    return node
+
+
+def camera_of(node) -> XRayCamera | None:
+    """The camera that a node carries; None where it carries none, or one that can't be read."""
+    text = node.GetAttribute(CAMERA) if node is not None else None
+    if not text:
+        return None
+    try:
+        return XRayCamera.from_json(json.loads(text))
+    except (ValueError, KeyError, TypeError, IndexError):
+        return None
+
+
+def set_camera(node, camera: XRayCamera, provenance: Mapping[str, Any] | None = None) -> None:
+    """Give a node another camera: it moves to where that one's detector stands."""
+    was_modified = node.StartModify()
+    try:
+        node.SetAttribute(CAMERA, json.dumps(camera.to_json()))
+        if provenance is not None:
+            node.SetAttribute(PROVENANCE, json.dumps(dict(provenance)))
+        node.SetIJKToRASMatrix(vtk_from_matrix(grid_to_ras(camera.ijk_to_lps())))
+    finally:
+        node.EndModify(was_modified)
+
+
+def provenance_of(node) -> dict[str, Any]:
+    """Where each number of the geometry came from; empty where that isn't known."""
+    text = node.GetAttribute(PROVENANCE)
+    try:
+        return dict(json.loads(text)) if text else {}
+    except (ValueError, TypeError):
+        return {}
+
+
+def image_kind_of(node) -> str:
+    """auto, intensity (bone dark) or line_integral (bone bright)."""
+    kind = node.GetAttribute(IMAGE_KIND)
+    return kind if kind in KINDS else "auto"
+
+
+def set_image_kind(node, kind: str) -> None:
+    """Say how the node's pixel values are to be read."""
+    if kind not in KINDS:
+        raise ValueError(f"Image kind '{kind}' is not one of {', '.join(KINDS)}.")
+    node.SetAttribute(IMAGE_KIND, kind)
+
+
+def image_of(node) -> np.ndarray:
+    """The node's pixels (rows, columns), as they are."""
+    return slicer.util.arrayFromVolume(node)[0]
+
+
+def xray_nodes(scene) -> list:
+    """All nodes in the scene that carry a camera, in the scene's order."""
+    nodes = [scene.GetNthNode(index) for index in range(scene.GetNumberOfNodes())]
+    return [node for node in nodes if node.IsA("vtkMRMLScalarVolumeNode") and camera_of(node) is not None]
