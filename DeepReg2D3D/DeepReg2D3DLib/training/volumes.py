@@ -74,7 +74,7 @@ class PreparedVolume:
         return Volume(self.patient.hu[index], matrix, self.patient.name)
 
 
-def _bone_remapped(hu: Tensor, gain: float, offset: float = 0.0) -> Tensor:
+def bone_remapped(hu: Tensor, gain: float, offset: float = 0.0) -> Tensor:
     """HU with everything above 100 HU scaled about 100, and soft tissue shifted by ``offset``."""
     changed = hu + (gain - 1) * (hu - 100).clamp_min(0)
     return torch.where(hu > -200, changed + offset, changed)
@@ -149,8 +149,8 @@ def prepare_volume(
     gain = float(uniform(generator, 1, *s.bone_gain)) if vary else 1.0
     curve = 1 + s.curve * float(torch.randn(1, generator=generator)) if vary else 1.0
     offset = 15.0 * float(torch.randn(1, generator=generator)) if vary else 0.0
-    patient = Volume(_bone_remapped(patient.hu, gain), patient.ijk_to_ct, source.name)
-    hu = _bone_remapped(ct.hu, gain * curve, offset)
+    patient = Volume(bone_remapped(patient.hu, gain), patient.ijk_to_ct, source.name)
+    hu = bone_remapped(ct.hu, gain * curve, offset)
     hu = _blurred_along_z(hu, float(uniform(generator, 1, 0.0, s.slice_blur)) / 2.355 / s.drr_spacing)
     noise = float(uniform(generator, 1, *s.noise)) if vary else 0.0
     if noise > 1:
