@@ -31,6 +31,7 @@ class RegistrationLogic:
         session: the parts at work (`mrml.session.Session`).
         client: the engine's client.
         parameters: the parameter node in use, None before `useParameters`.
+        sampleTruth: the true pose of the sample loaded last, None without one.
         message: plain signal (text): what the user should know; empty text takes the last one back.
     """
 
@@ -50,6 +51,7 @@ class RegistrationLogic:
             volumeRenderingLogic,
         )
         self.parameters = None
+        self.sampleTruth = None
         self._syncing = False
         self._failures: list[str] = []
         for signal in (self.client.error, self.session.inputs.failed, self.session.files.failed):
@@ -123,6 +125,7 @@ class RegistrationLogic:
                 parameters.ctDisplay.value,
                 parameters.showBeams,
                 parameters.showLayout,
+                parameters.showPlot,
             )
             xrays = [node for node in parameters.xrays if node is not None]
             self.session.sync(ct, xrays, parameters.poseTransform, options)
@@ -204,6 +207,8 @@ class RegistrationLogic:
             self.parameters.ct, self.parameters.xrays, self.parameters.result = ct, xrays, ""
             self.parameters.EndModify(modified)
             self.session.pose.set_pose(start, source="sample")
+            self.session.pose.set_home(start)
+            self.sampleTruth = truth
             made.append((ct, xrays, start, truth))
 
         self.message.emit("")
@@ -225,8 +230,8 @@ class RegistrationLogic:
         self.session.pose.set_pose(np.asarray(pose, float), source="script")
 
     def resetPose(self) -> None:
-        """No rotation, no translation."""
-        self.setPose(np.eye(4))
+        """Back to the pose that the transform had when it was chosen, or to the one accepted last."""
+        self.session.pose.reset()
 
     def applyPosePreset(self, kind: str) -> None:
         """A usual pose: centre, auto, supine, prone, feet-first. The CT's centre goes where the X-rays look."""
@@ -307,7 +312,8 @@ class RegistrationLogic:
         self._wait(lambda: bool(done), wait, lambda: None)
 
     def accept(self) -> None:
-        """The pose stays and is where the next run starts."""
+        """The pose stays; it is where the next run starts and where Reset goes."""
+        self.session.pose.set_home(self.pose())
         self._mark("accepted", True)
 
     def revert(self) -> None:

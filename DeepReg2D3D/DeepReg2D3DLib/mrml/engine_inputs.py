@@ -8,8 +8,7 @@ import slicer
 import vtk
 
 from ..worker.signals import Signal
-from .ct import CtFile, CtTransfer, ct_source
-from .frames import matrix_from_vtk
+from .ct import CtError, CtFile, CtTransfer, ct_grid, ct_source
 from .xray_node import camera_of, image_kind_of, image_of
 
 # Several changes in a row (a scene that loads, a spin box that runs) make one upload.
@@ -127,7 +126,11 @@ class EngineInputs:
 
     def _refresh(self) -> None:
         before = (self._wanted_ct, self._wanted_views)
-        self._wanted_ct = _ct_key(self.ct)
+        try:
+            self._wanted_ct = _ct_key(self.ct)
+        except CtError as problem:
+            self._wanted_ct = None
+            self.failed.emit(str(problem))
         self._wanted_views = tuple(_view_key(node, name) for node, name in self.named_xrays())
         if (self._wanted_ct, self._wanted_views) == before and self._timer is None and self.ready:
             return
@@ -153,22 +156,35 @@ class EngineInputs:
     def _send_ct(self) -> None:
         self._drop_transfer()
         key = self._sent_ct = self._wanted_ct
-        source = ct_source(self.ct)
         done, failed = self._ct_done(key), self._ct_failed(key)
+        try:
+            source = ct_source(self.ct)
+        except CtError as problem:
+            failed(str(problem))
+            return
         if isinstance(source, CtFile):
             self.client.load_ct_file(
                 str(source.path), self.ct.GetName(), source.ijk_to_ct, source.shape, on_done=done, on_error=failed
             )
             return
         self.client.start()
-        self._transfer = CtTransfer(self.ct, self.client.folder)
+        try:
+            self._transfer = CtTransfer(self.ct, self.client.folder)
+        except CtError as problem:
+            failed(str(problem))
+            return
         self._slab()
 
     def _slab(self) -> None:
         transfer = self._transfer
         if transfer is None:
             return
-        fraction = transfer.step()
+        try:
+            fraction = transfer.step()
+        except CtError as problem:
+            self._drop_transfer()
+            self._ct_failed(self._sent_ct)(str(problem))
+            return
         self.client.progress.emit("Handing the CT to the engine", fraction)
         if not transfer.done:
             self._call_later(0.0, self._slab)
@@ -231,12 +247,10 @@ def _ct_key(node):
     """What makes a CT another CT for the engine: the node, its voxels, its grid."""
     if node is None or node.GetImageData() is None:
         return None
-    grid = vtk.vtkMatrix4x4()
-    node.GetIJKToRASMatrix(grid)
     scalars = node.GetImageData().GetPointData().GetScalars()
     if scalars is None:
         return None
-    return node.GetID(), scalars.GetMTime(), tuple(matrix_from_vtk(grid).ravel())
+    return node.GetID(), scalars.GetMTime(), tuple(ct_grid(node).ravel())
 
 
 def _view_key(node, name):

@@ -57,6 +57,7 @@ class LiveOverlay:
         self._overlays: dict[str, XRayOverlay] = {}
         self._options = OverlayOptions()
         self._rest = self._flicker = None
+        self.drawn = 0  # pictures put into views so far
         self.held = False  # a run or a replay draws the overlays itself
         client.rendered.connect(self._on_rendered)
         inputs.changed.connect(self._on_inputs)
@@ -119,6 +120,7 @@ class LiveOverlay:
                 overlay = self._overlays.get(node.GetID()) if node is not None else None
                 if overlay is not None:
                     overlay.set_frame(frame)
+                    self.drawn += 1
 
     def clear(self) -> None:
         """Takes the DRRs off the X-rays."""

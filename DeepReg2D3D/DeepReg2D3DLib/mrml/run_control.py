@@ -8,6 +8,7 @@ import numpy as np
 
 from ..worker.signals import Signal
 from .live import LiveOverlay
+from .plots import ConvergencePlot
 from .pose import PoseController
 from .recording import RunRecording
 
@@ -34,6 +35,7 @@ class RunControl:
         self.finished = Signal()  # (RunResult)
         self.state = "idle"
         self.recording: RunRecording | None = None
+        self.plot: ConvergencePlot | None = None
         self.iterations: list = []
         self.result = None
         self.start_pose: np.ndarray | None = None
@@ -61,9 +63,10 @@ class RunControl:
         self._pose.checkpoint()
         self.start_pose = self._pose.pose.copy()
         self.iterations, self.result = [], None
-        if self.recording is not None:
-            self.recording.remove()
+        if self.plot is not None:
+            self.plot.remove()
         self.recording = RunRecording(self._scene, "Registration")
+        self.plot = ConvergencePlot(self._scene, self.recording.table)
         self._live.held = True
         self.state = "running"
         self._run = self._client.register(self.start_pose, method=method, preset=preset, device=device, steps=steps)
@@ -110,7 +113,7 @@ class RunControl:
         """Drops the record (the scene was closed, or other inputs were chosen)."""
         self.abandon()
         self.iterations, self.result, self.start_pose = [], None, None
-        self.recording = None
+        self.recording = self.plot = None
         self._live.held = False
         self.changed.emit()
 

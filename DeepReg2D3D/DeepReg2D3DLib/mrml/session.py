@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..worker.signals import Signal
+from .ct import CtError
 from .engine_inputs import EngineInputs
 from .input_files import InputFiles
 from .layout import RegistrationLayout
@@ -33,6 +34,7 @@ class SessionOptions:
     ct_display: str = "surface"
     beams: bool = True
     show_layout: bool = True
+    plot: bool = False
 
 
 class Session:
@@ -74,6 +76,7 @@ class Session:
         self._in_views = False
         self._fit = None
         self.pose.changed.connect(self._on_pose)
+        self.run.changed.connect(self._show_plot)
         self.inputs.changed.connect(self._on_inputs)
 
     @property
@@ -94,7 +97,10 @@ class Session:
         if ct is not self._ct:
             self._ct = ct
             if ct is not None:
-                self.pose.attach(ct)
+                try:
+                    self.pose.attach(ct)
+                except CtError as problem:
+                    self.inputs.failed.emit(str(problem))
         self._xrays = list(xrays)
         before, self.options = self.options, options
         self.inputs.set(ct, self._xrays)
@@ -105,7 +111,7 @@ class Session:
         options = self.options
         self.pose.set_handles(options.handles_3d and self._in_views, options.handles_2d and self._in_views)
         self.live.set_options(options.overlay)
-        if inputs_changed or before.show_layout != options.show_layout:
+        if inputs_changed or (before.show_layout, before.plot) != (options.show_layout, options.plot):
             self._show_views()
         self._show_3d()
 
@@ -155,7 +161,7 @@ class Session:
     def _show_views(self) -> None:
         self._remove_interactions()
         if self._in_views and self.options.show_layout and self._xrays:
-            self.layout.show(self._xrays)
+            self.layout.show(self._xrays, plot=self.options.plot)
         elif self.layout.is_shown:
             self.layout.restore()
         self.live.rebuild(self._xrays)
@@ -167,7 +173,12 @@ class Session:
                     self._interactions.append(ViewInteraction(interactor, slice_node, node, self.pose, self._may_drag))
             if self._fit is None:
                 self._fit = self._call_later(FIT_SECONDS, self.fit_views)
+        self._show_plot()
         self.layout_changed.emit()
+
+    def _show_plot(self) -> None:
+        if self.run.plot is not None and self.layout.is_shown and self.options.plot:
+            self.run.plot.show(self.layout.plot_view_node)
 
     def _show_3d(self) -> None:
         shown = self._in_views

@@ -35,4 +35,11 @@ def missing() -> str | None:
         from PySide6 import QtUiTools, QtWidgets  # noqa: F401
     except ImportError as problem:  # a missing system library such as libEGL
         return f"PySide6 does not load here: {problem}"
+    import sys
+
+    import PySide6
+
+    if sys.version_info < (3, 12) and tuple(map(int, PySide6.__version__.split(".")[:2])) >= (6, 12):
+        # Each call that returns None loses a reference to it there, until Python aborts.
+        return "PySide6 6.12 miscounts references on Python before 3.12: pip install 'PySide6-Essentials<6.12'"
     return None
