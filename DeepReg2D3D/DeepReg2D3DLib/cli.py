@@ -18,8 +18,11 @@ from .engine.errors import DeepReg2D3DError
 from .exit_status import BAD_INPUT, INTERNAL_ERROR, INTERRUPTED
 
 COMMANDS = {
+    "demo": ("cli_demo", "register a built-in phantom; needs no files"),
     "register": ("cli_register", "find where a CT lies in one or more X-ray images"),
     "drr": ("cli_drr", "render digitally reconstructed radiographs of a CT"),
+    "simulate": ("cli_simulate", "make realistic X-ray images of a CT, as a test case"),
+    "train": ("cli_train", "train networks on simulated X-rays of CTs"),
     "evaluate": ("cli_evaluate", "measure methods on test cases: success rate, capture range, errors"),
 }
 """Name -> (module with ``add_arguments(parser)`` and ``run(options) -> int``, what it does in a line)."""

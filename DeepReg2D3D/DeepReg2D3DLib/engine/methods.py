@@ -13,7 +13,9 @@ import torch
 
 from .correspondences import CorrespondenceFinder, Matches, Scene, Weighting
 from .errors import InputError
+from .flow_matching import FlowMatching
 from .patch_matching import PatchMatching
+from .weights import load_network
 
 LEARNED_METHODS = ("deep-iterative", "dppc-cl-refinement", "dppc-attention", "ppc-flow-attention")
 METHOD_NAMES = ("deep-iterative", "dppc", "dppc-cl-refinement", "dppc-attention", "ppc-flow-attention")
@@ -50,7 +52,11 @@ def _dppc(device: torch.device) -> Method:
     return Method("dppc", PatchMatching())
 
 
-METHODS: dict[str, MethodBuilder] = {"dppc": _dppc}
+def _deep_iterative(device: torch.device) -> Method:
+    return Method("deep-iterative", FlowMatching(load_network("compact", device)), learned=True)
+
+
+METHODS: dict[str, MethodBuilder] = {"dppc": _dppc, "deep-iterative": _deep_iterative}
 """Builders by name. A builder raises InputError when its weights are missing."""
 
 

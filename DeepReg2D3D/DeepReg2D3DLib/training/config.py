@@ -33,9 +33,9 @@ class TrainConfig:
     architecture: str = "compact"
     stage: str = "flow"
     seed: int = 1
-    xrays: int = 6
-    iterations: int = 4
-    learning_rate: float = 4e-4
+    xrays: int = 4
+    iterations: int = 3
+    learning_rate: float = 1e-3
     warmup_steps: int = 200
     weight_decay: float = 1e-4
     clip_norm: float = 1.0
@@ -43,6 +43,8 @@ class TrainConfig:
     gamma: float = 0.8
     full_share: float = 0.3
     plain_share: float = 0.1
+    matching_share: float = 1.0  # of the loss on matching cells, for networks that offer it
+    photometric_share: float = 0.7  # of the batches, changed photometrically after the simulation
     held_out: tuple[str, ...] = ("thoracolumbar_a", "lumbar_c")
     network: dict[str, Any] = field(default_factory=dict)
     sample: SampleConfig = field(default_factory=SampleConfig)

@@ -54,6 +54,44 @@ def flow_loss(
     return total
 
 
+def matching_loss(
+    logits: Tensor, pixels: Tensor, target: Tensor, weights: Tensor, size: tuple[int, int], stride: int = 8
+) -> Tensor:
+    """Cross-entropy of matching each point's cell with the cells about its true place (as in LoFTR, GMFlow).
+
+    A flow loss reaches the features only through a softmax that is flat at first; naming the right cell teaches them in
+    far fewer samples. The truth is spread bilinearly over the four nearest cells. Points beyond the image don't count.
+
+    logits: (B, h w, h w). pixels: (B, P, 2). target: (B, P, 2) true flow, pixels. weights: (B, P).
+    size: (rows, columns) of the image; the maps cover it padded to whole cells of ``stride`` pixels.
+    """
+    columns = size[1]
+    # The networks pad to 16 pixels: the maps may be a cell larger than the image.
+    across = -(-columns // 16) * 16 // stride
+    down = logits.shape[1] // across
+    limit = pixels.new_tensor([across - 1, down - 1])
+
+    def in_cells(places: Tensor) -> Tensor:
+        return (places + 0.5) / stride - 0.5
+
+    own = torch.minimum(in_cells(pixels).round().clamp_min(0), limit)
+    place = own + target / stride
+    inside = ((place > -0.5) & (place < limit + 0.5)).all(-1)
+    place = torch.minimum(place.clamp_min(0), limit)
+    index = (own[..., 1] * across + own[..., 0]).long()
+    chances = torch.log_softmax(logits.float(), dim=-1)
+    chances = chances.gather(1, index[..., None].expand(-1, -1, logits.shape[-1]))
+    low = torch.minimum(place.floor(), (limit - 1).clamp_min(0))
+    share = place - low
+    loss = torch.zeros_like(weights)
+    for right in (0, 1):
+        for below in (0, 1):
+            part = (share[..., 0] if right else 1 - share[..., 0]) * (share[..., 1] if below else 1 - share[..., 1])
+            cell = ((low[..., 1] + below) * across + low[..., 0] + right).long().clamp(0, logits.shape[-1] - 1)
+            loss = loss - part * chances.gather(-1, cell[..., None]).squeeze(-1)
+    return _masked_mean(loss, weights * inside)
+
+
 def normal_error(flow: Tensor, target: Tensor, normals: Tensor, weights: Tensor) -> Tensor:
     """Mean absolute flow error along the contour's normal, pixels."""
     return _masked_mean(((flow.float() - target) * normals).sum(-1).abs(), weights)

@@ -240,10 +240,12 @@ class CompactFlow(nn.Module):
         initial_flow: Tensor | None = None,
         xray_index: Tensor | None = None,
         points: Tensor | None = None,
+        matching: list[Tensor] | None = None,
     ) -> list[FlowEstimate]:
         """``iterations`` + 1 estimates, the first flow's and one a step; ``FlowNetwork.__call__`` gives the shapes.
 
-        Raises InputError for images of different size or an unclear pairing.
+        ``matching``, where a list is given, receives the logits (B, h w, h w) of matching every cell with every other,
+        for a loss on them. Raises InputError for images of different size or an unclear pairing.
         """
         encoded = xray if isinstance(xray, EncodedImage) else self.encode(xray)
         check_pair(drr, encoded.size, encoded.maps[0].shape[0], xray_index, self.config.channels)
@@ -253,6 +255,8 @@ class CompactFlow(nn.Module):
         pyramid = CorrelationPyramid(self.feature(trunk), target, self.config.levels, self.config.radius)
 
         rows, columns = trunk.shape[-2:]
+        if matching is not None:
+            matching.append(pyramid.levels[0].volume * self.first.log_temperature.exp())
         flow, hidden = self.first(pyramid.levels[0].volume, context)
         if initial_flow is not None:
             flow = shrink_flow(initial_flow, encoded.size, (rows, columns), STRIDE)

@@ -1,0 +1,99 @@
+"""``deepreg2d3d train``: from a folder of CTs to network weights."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from . import cli_options
+from .exit_status import DONE, INTERRUPTED
+
+DESCRIPTION = """\
+Trains a flow network on simulated X-rays of CTs (and of phantoms, where no CTs are given).
+
+Writes into --out: config.json, log.jsonl, curves.png, checkpoint/ and volumes/. The same command goes on where a job
+stopped, whenever that was. The first lines with numbers appear within two minutes. On a CPU one process makes samples
+and the rest of the cores train; on a GPU everything happens there."""
+EPILOG = """\
+examples:
+  deepreg2d3d train --cts my-cts --minutes 120 --out job
+  deepreg2d3d train --cts my-cts --minutes 25 --device cuda --set xrays=64 --set sample.rows=128 --out job
+  deepreg2d3d train --cts my-cts --minutes 1 --out job --export compact --models Resources/Models"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ``train``."""
+    parser.add_argument("--cts", type=Path, metavar="DIR", help="folder of CTs (default: phantoms alone)")
+    parser.add_argument("--skeletons", type=Path, metavar="DIR", help="folder of bone meshes (.npz) for phantoms")
+    parser.add_argument("--minutes", type=float, metavar="M", help="time budget of this call")
+    parser.add_argument("--steps", type=cli_options.positive_count, metavar="N", help="step budget of this call")
+    parser.add_argument(
+        "--decay",
+        type=float,
+        default=0.2,
+        metavar="SHARE",
+        help="share of the budget in which the learning rate falls, at its end (default: 0.2; 0 to go on later)",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        dest="changes",
+        help="change one setting, as config.json names it: architecture=raft, xrays=16, sample.fine_share=0.5",
+    )
+    parser.add_argument("--export", metavar="NAME", help="enter the averaged weights under this name in --models")
+    parser.add_argument("--models", type=Path, metavar="DIR", help="folder for --export (default: OUT/models)")
+    cli_options.add_device(parser)
+    cli_options.add_out_folder(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Train, draw the curves, export."""
+    import torch
+
+    from .engine.device import resolve_device
+    from .engine.errors import InputError
+    from .training.config import TrainConfig
+    from .training.job import JobOptions, configured, cpu_threads, export_weights, run_job
+
+    if options.minutes is None and options.steps is None:
+        raise InputError("Give a budget: --minutes or --steps.")
+    if not 0 <= options.decay <= 1:
+        raise InputError(f"--decay is a share between 0 and 1, found {options.decay}.")
+    config = configured(TrainConfig(), dict(_parsed(change) for change in options.changes))
+    device = resolve_device(options.device)
+    if device.type == "cpu":
+        torch.set_num_threads(cpu_threads())
+    job = JobOptions(
+        out=options.out,
+        cts=options.cts,
+        skeletons=options.skeletons,
+        device=device,
+        minutes=options.minutes,
+        steps=options.steps,
+        decay_share=options.decay,
+    )
+    try:
+        trainer = run_job(config, job, lambda entry: print(json.dumps(entry), file=sys.stderr, flush=True))
+    except KeyboardInterrupt:
+        print(f"interrupted; the same command goes on from the checkpoint in {options.out}.", file=sys.stderr)
+        return INTERRUPTED
+    if options.export:
+        print(export_weights(trainer, options.export, options.models or options.out / "models"))
+    print(options.out)
+    return DONE
+
+
+def _parsed(change: str) -> tuple[str, object]:
+    from .engine.errors import InputError
+
+    name, equals, value = change.partition("=")
+    if not equals:
+        raise InputError(f"--set {change}: expected NAME=VALUE.")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value

@@ -1,0 +1,95 @@
+"""Trained weights: the files in Resources/Models, checked against their manifest and loaded without running code.
+
+``manifest.json`` holds one entry a network: file, SHA-256, architecture and configuration, and what it was trained on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..resources import models_dir
+from .atomic import atomic_path
+from .errors import InputError
+from .networks import build_network
+
+MANIFEST = "manifest.json"
+FORMAT = "deepreg2d3d-models"
+LARGEST_FILE = 64 * 1024 * 1024
+_MEND = "Install the program again, or use --method dppc, which needs no weights."
+
+
+def read_manifest(folder: Path | None = None) -> dict[str, Any]:
+    """Entries of the manifest by the network's name; empty where no weights are installed."""
+    folder = folder or models_dir()
+    path = folder / MANIFEST
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["format"] != FORMAT:
+            raise KeyError("format")
+        return dict(content["networks"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: the list of network weights cannot be read ({error}). {_MEND}") from error
+
+
+def load_network(name: str, device: torch.device | str = "cpu", folder: Path | None = None) -> nn.Module:
+    """The trained network of a name, in evaluation mode on ``device``, in float32.
+
+    Raises InputError when it isn't installed, or when its file is missing, truncated, altered or of another network.
+    """
+    folder = folder or models_dir()
+    entry = read_manifest(folder).get(name)
+    if entry is None:
+        raise InputError(f"No trained weights named '{name}' come with this version. Use --method dppc.")
+    path = folder / str(entry.get("file", ""))
+    if path.parent != folder or not path.is_file():
+        raise InputError(f"The weights '{name}' are missing ({path} is not there). {_MEND}")
+    if path.stat().st_size > LARGEST_FILE:
+        raise InputError(f"{path}: this file is too large to be the weights '{name}'. {_MEND}")
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != entry.get("sha256"):
+        raise InputError(f"{path}: the file was altered or cut off (its SHA-256 is not the manifest's). {_MEND}")
+    try:
+        network = build_network(entry["architecture"], entry["config"])
+        tensors = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in tensors.items()})
+    except Exception as error:  # torch raises many kinds for a file that isn't what it says
+        raise InputError(f"{path}: these are not weights of '{entry.get('architecture')}' ({error}). {_MEND}") from error
+    return network.to(device).eval().requires_grad_(False)
+
+
+def save_network(
+    name: str, network: nn.Module, architecture: str, description: dict[str, Any], folder: Path
+) -> Path:
+    """Write a network's weights in half precision as ``<name>.pt`` and enter it in the manifest.
+
+    ``description``: what it was trained on and how, its date, licence and known limits. Returns the file.
+    """
+    tensors = {k: v.detach().cpu().half() if v.is_floating_point() else v.cpu() for k, v in network.state_dict().items()}
+    buffer = io.BytesIO()
+    torch.save(tensors, buffer)
+    path = folder / f"{name}.pt"
+    with atomic_path(path) as part:
+        part.write_bytes(buffer.getvalue())
+    networks = read_manifest(folder)
+    networks[name] = {
+        "file": path.name,
+        "sha256": hashlib.sha256(buffer.getvalue()).hexdigest(),
+        "architecture": architecture,
+        "config": asdict(network.config),
+        "parameters": sum(p.numel() for p in network.parameters()),
+        **description,
+    }
+    manifest = {"format": FORMAT, "version": 1, "networks": networks}
+    with atomic_path(folder / MANIFEST) as part:
+        part.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    return path

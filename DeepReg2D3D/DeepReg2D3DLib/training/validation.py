@@ -1,0 +1,78 @@
+"""What a network reaches on CTs that its training leaves out: flow error, and reprojection error after one PPC step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ..engine.camera import backproject
+from ..engine.poses import transform_points, transform_vectors
+from ..engine.ppc import SolverSettings, build_system, motion_from_solution, solve_ppc
+from .losses import end_point_error, normal_error
+from .samples import SampleBatch
+from .trainer import network_input
+
+ROBUST = SolverSettings(robust_iterations=5, damping=1e-2)
+
+
+def ppc_step(
+    batch: SampleBatch, pose: Tensor, pixels: Tensor, weights: Tensor, settings: SolverSettings = ROBUST
+) -> Tensor:
+    """Poses (B, 4, 4) after one PPC step from ``pose`` (B, 4, 4) with found places ``pixels`` (B, N, 2) of the points.
+
+    weights: (B, N). Differentiable in pixels and weights.
+    """
+    points = transform_points(pose, batch.points.to(pose.dtype))
+    gradients = transform_vectors(pose, batch.gradients.to(pose.dtype))
+    rays = backproject(pixels.to(pose.dtype), batch.intrinsics)
+    system = build_system(points, gradients, rays, weights)
+    return motion_from_solution(solve_ppc(system, settings), system) @ pose
+
+
+def mean_projection_distance(pose: Tensor, batch: SampleBatch) -> Tensor:
+    """mRPD (B,) in mm of the contour points under ``pose`` (B, 4, 4)."""
+    seen = transform_points(pose, batch.points.to(pose.dtype))
+    ray = nn.functional.normalize(seen, dim=-1)
+    aim = transform_points(batch.truth, batch.points.to(pose.dtype))
+    distance = (aim - (aim * ray).sum(-1, keepdim=True) * ray).norm(dim=-1)
+    valid = batch.valid.to(distance)
+    return (distance * valid).sum(-1) / valid.sum(-1).clamp_min(1)
+
+
+@torch.no_grad()
+def validate(network: nn.Module, batches: Sequence[SampleBatch], iterations: int) -> dict[str, float]:
+    """Mean flow errors in pixels and median mRPD in mm before and after one step, for coarse and fine samples apart.
+
+    Fine samples are those whose pixels are finer than 1.3 mm at the detector.
+    """
+    network.eval()
+    records: dict[str, list[Tensor]] = {}
+    for batch in batches:
+        given = network_input(batch)
+        estimate = network(given.drr, given.xray, iterations, xray_index=given.xray_index, points=given.pixels)[-1]
+        weights = torch.exp(-estimate.log_scale.double()) * batch.valid
+        moved = ppc_step(batch, batch.start, given.pixels + estimate.flow, weights)
+        before, after = mean_projection_distance(batch.start, batch), mean_projection_distance(moved, batch)
+        fine = batch.intrinsics[:, 1, 1].abs() > 1100.0 / 1.3
+        for name, chosen in (("coarse", ~fine), ("fine", fine)):
+            if not bool(chosen.any()):
+                continue
+            part = (given.flow[chosen], given.normals[chosen], given.weights[chosen])
+            flow = estimate.flow[chosen]
+            for key, value in (
+                ("normal", normal_error(flow, *part)[None]),
+                ("epe", end_point_error(flow, part[0], part[2])[None]),
+                ("before", before[chosen]),
+                ("after", after[chosen]),
+            ):
+                records.setdefault(f"{name}_{key}", []).append(value)
+    result = {}
+    for name, values in records.items():
+        joined = torch.cat(values)
+        typical = joined.median() if name.endswith(("before", "after")) else joined.mean()
+        result[name] = round(float(typical), 4)
+        if name.endswith("after"):
+            result[name.replace("after", "below_5mm")] = round(float((joined < 5).double().mean()), 4)
+    return result
