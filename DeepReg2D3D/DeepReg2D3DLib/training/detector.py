@@ -32,7 +32,7 @@ class DetectorSettings:
     scatter_width: tuple[float, float] = (0.06, 0.35)
     glare: tuple[float, float] = (0.0, 0.01)
     blur_px: tuple[float, float] = (0.0, 0.9)
-    photons: tuple[float, float] = (2e3, 3e5)
+    photons: tuple[float, float] = (4e3, 1e6)
     electronics: tuple[float, float] = (2e-5, 1e-3)
     exposure: tuple[float, float] = (0.04, 0.5)
     fixed_exposure: float = 0.25
@@ -98,7 +98,7 @@ def draw_detector(generator: torch.Generator, batch: int, settings: DetectorSett
         kind=kind,
         window=uniform(generator, 2 * batch, 0.0, 0.03).reshape(batch, 2),
         gamma=log_uniform(generator, batch, *settings.gamma),
-        levels=2**bits * float(settings.quantised),
+        levels=(2**bits).round() * float(settings.quantised),
         seed=seeds(generator, batch),
     )
 
