@@ -153,9 +153,24 @@ class DrrRenderer:
         weights = (signs[:, None] * (index - source[:, axis, None]) + 0.5).clamp(0, 1)
         ahead = (weights > 0).any(0)
         area = len(group) * (r1 - r0) * (c1 - c0)
-        at_once = max(8, torch.get_num_threads()) if self._one_by_one else self._samples // area
+        if self._one_by_one:
+            at_once, samples = max(8, torch.get_num_threads()), self._samples
+        else:  # a large batch has room in proportion
+            at_once = max(4, self._samples // area)
+            samples = max(self._samples, at_once * area)
+        mask = None
+        if any(sector.mask is not None for sector in group):
+            mask = _masks(group, (r0, r1), (c0, c1))
         slabs = plan_slabs(
-            to_pixels, axis, self._occupancy, ahead, (r0, r1), (c0, c1), min(max(at_once, 1), 64), self._samples
+            to_pixels,
+            axis,
+            self._occupancy,
+            ahead,
+            (r0, r1),
+            (c0, c1),
+            min(at_once, 64),
+            samples,
+            None if mask is None else mask.any(0),
         )
         whole = all(bool((weights[:, slab.first : slab.last] == 1).all()) for slab in slabs)
 
@@ -180,8 +195,8 @@ class DrrRenderer:
         floor = 1e-3 / float(self.ijk_to_ct[:3, :3].norm(dim=0).max())
         forward = signs.to(lead)[:, None, None]
         valid = lead * forward > floor
-        if any(sector.mask is not None for sector in group):
-            valid = valid & _masks(group, (r0, r1), (c0, c1)).to(self.device)
+        if mask is not None:
+            valid = valid & mask.to(self.device)
         inverse = torch.where(valid, lead, forward).reciprocal()
         origin = torch.stack([x, y], -1) * inverse[..., None]
         slope = torch.stack([step_x, step_y], -1) * inverse[..., None]

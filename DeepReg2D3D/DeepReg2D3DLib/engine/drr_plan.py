@@ -85,18 +85,20 @@ def find_sectors(to_pixels: Tensor, to_directions: Tensor, box: Box, size: tuple
     to_pixels: (B, 3, 4), voxel index to homogeneous pixels; to_directions: (B, 3, 3), (u, v, 1) to voxel direction;
     box: the occupied voxels; size: (rows, columns).
     """
-    rectangles = _seen(to_pixels, _corners([(lo - 1, hi) for lo, hi in box])[None].expand(len(to_pixels), -1, -1), size)
+    rectangles = _seen(to_pixels, _corners([(lo - 1, hi) for lo, hi in box])).clamp(min=0)
+    rectangles = rectangles.minimum(torch.tensor([size[0], size[0], size[1], size[1]]))
     v = rectangles[:, [0, 0, 1, 1]] - torch.tensor([0, 0, 1, 1])
     u = rectangles[:, [2, 3, 2, 3]] - torch.tensor([0, 1, 0, 1])
     corners = torch.stack([u, v, torch.ones_like(u)], -1).to(torch.float64) @ to_directions.transpose(-1, -2)
     leads = _lead(corners)
+    alike, first_lead = (leads == leads[:, :1]).all(1).tolist(), leads[:, 0].tolist()
     sectors = []
     for item, (r0, r1, c0, c1) in enumerate(rectangles.tolist()):
         if r0 >= r1 or c0 >= c1:
             continue
         # The directions led by one axis in one sense form a convex cone: four corners in it hold all between them.
-        if bool((leads[item] == leads[item, 0]).all()):
-            lead = int(leads[item, 0])
+        if alike[item]:
+            lead = first_lead[item]
             sectors.append(Sector(item, lead // 2, 1 - 2 * (lead % 2), (r0, r1), (c0, c1), None))
             continue
         v, u = torch.meshgrid(torch.arange(r0, r1), torch.arange(c0, c1), indexing="ij")
@@ -125,19 +127,20 @@ def plan_slabs(
     columns: tuple[int, int],
     planes: int,
     samples: int,
+    mask: Tensor | None = None,
 ) -> list[Slab]:
     """Slabs of planes of ``axis`` with the pixels that can meet them, numbered from (rows[0], columns[0]).
 
     to_pixels: (B, 3, 4) of the images that share the slabs; ahead: (planes,) bool, planes before any source;
     planes: how many planes a slab holds; samples: the most look-ups that one slab may hold over all images, longer
-    ones are cut into strips of rows.
+    ones are cut into strips of rows; mask: (rows, columns) bool, the pixels that are asked for, None for all.
     """
     rectangles = occupancy.rectangles[axis]
     wanted = ahead & (rectangles[:, 0] < rectangles[:, 1])
     if not bool(wanted.any()):
         return []
     first, last = (int(x) for x in _bounds(wanted[None])[0])
-    batch = len(to_pixels)
+    batch, asked = len(to_pixels), None if mask is None else _bounds(mask)
     edges = [*range(first, last, planes), last]
     spans = torch.tensor(list(itertools.pairwise(edges)))
     boxes = []
@@ -151,7 +154,7 @@ def plan_slabs(
         sides.insert(axis, [lo, hi - 1])
         boxes.append(sides)
     corners = torch.stack([_corners(b) for b in boxes])
-    seen = torch.stack([_seen(p.expand(len(corners), 3, 4), corners, None) for p in to_pixels])  # (B, slabs, 4)
+    seen = _seen(to_pixels[:, None], corners)  # (B, slabs, 4)
     seen[..., 0].clamp_(min=rows[0]), seen[..., 1].clamp_(max=rows[1])
     seen[..., 2].clamp_(min=columns[0]), seen[..., 3].clamp_(max=columns[1])
     empty = (seen[..., 0] >= seen[..., 1]) | (seen[..., 2] >= seen[..., 3])
@@ -168,7 +171,12 @@ def plan_slabs(
         strip = -(-(r1 - r0) // strips)
         for r in range(r0, r1, strip):
             cut = (r - rows[0], min(r + strip, r1) - rows[0])
-            slabs.append(Slab(p0, p1, cut, (c0 - columns[0], c1 - columns[0])))
+            lo_c, hi_c = c0 - columns[0], c1 - columns[0]
+            if mask is not None:
+                lo_c = max(lo_c, int(asked[cut[0] : cut[1], 0].min()))
+                hi_c = min(hi_c, int(asked[cut[0] : cut[1], 1].max()))
+            if lo_c < hi_c:
+                slabs.append(Slab(p0, p1, cut, (lo_c, hi_c)))
     return slabs
 
 
@@ -177,22 +185,18 @@ def _corners(box: Sequence[Sequence[float]]) -> Tensor:
     return torch.cartesian_prod(*(torch.tensor(tuple(side), dtype=torch.float64) for side in box))
 
 
-def _seen(to_pixels: Tensor, corners: Tensor, size: tuple[int, int] | None) -> Tensor:
-    """(B, 4) int64 r0, r1, c0, c1 of the pixels whose rays may meet the hulls of voxel points (B, N, 3).
+def _seen(to_pixels: Tensor, corners: Tensor) -> Tensor:
+    """(..., 4) int64 r0, r1, c0, c1 of the pixels whose rays may meet the hulls of voxel points (..., N, 3).
 
-    The bounds are not clipped to an image where ``size`` is None. A hull that reaches the plane of the source may be
+    to_pixels: (..., 3, 4). The bounds may reach beyond the image. A hull that reaches the plane of the source may be
     seen anywhere.
     """
-    homogeneous = corners @ to_pixels[:, :, :3].transpose(-1, -2) + to_pixels[:, None, :, 3]
+    homogeneous = corners @ to_pixels[..., :3].transpose(-1, -2) + to_pixels[..., None, :, 3]
     depth = homogeneous[..., 2]
     limit = 2**40
-    bounded = (depth > 1e-6 * depth.abs().amax(1, keepdim=True)).all(1)
+    bounded = (depth > 1e-6 * depth.abs().amax(-1, keepdim=True)).all(-1)[..., None]
     pixels = homogeneous[..., :2] / torch.where(depth > 0, depth, 1.0)[..., None]
-    lo = torch.ceil(pixels.amin(1) - 1e-6).clamp(-limit, limit).to(torch.int64)
-    hi = torch.floor(pixels.amax(1) + 1e-6).clamp(-limit, limit).to(torch.int64) + 1
-    lo = torch.where(bounded[:, None], lo, -limit)
-    hi = torch.where(bounded[:, None], hi, limit)
-    if size is not None:
-        bound = torch.tensor([size[1], size[0]])
-        lo, hi = lo.clamp(min=0), hi.minimum(bound)
-    return torch.stack([lo[:, 1], hi[:, 1], lo[:, 0], hi[:, 0]], 1)
+    lo = torch.ceil(pixels.amin(-2) - 1e-6).clamp(-limit, limit).to(torch.int64)
+    hi = torch.floor(pixels.amax(-2) + 1e-6).clamp(-limit, limit).to(torch.int64) + 1
+    lo, hi = torch.where(bounded, lo, -limit), torch.where(bounded, hi, limit)
+    return torch.stack([lo[..., 1], hi[..., 1], lo[..., 0], hi[..., 0]], -1)

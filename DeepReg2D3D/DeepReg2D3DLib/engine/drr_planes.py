@@ -8,6 +8,7 @@ too, which bounds the memory.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -85,17 +86,23 @@ class _PlaneSum(torch.autograd.Function):
 
 
 def _visit(planes: Tensor, origin: Tensor, slope: Tensor, slabs: Sequence[Slab]):
-    """Yield (slab, its planes (n, C, y, x), grid (n, B * rows, columns, 2), offsets (n,) from the middle plane)."""
-    middle = 0.5 * (planes.shape[0] - 1)
-    held, source = None, None
-    for slab in slabs:
+    """Yield (slab, its planes (n, C, y, x), grid (n, B * rows, columns, 2), offsets (n,) from the middle plane).
+
+    The grid is overwritten by the next one.
+    """
+    offsets = torch.arange(len(planes), dtype=origin.dtype, device=origin.device) - 0.5 * (len(planes) - 1)
+    shapes = [(s.last - s.first, len(origin), s.rows[1] - s.rows[0], s.columns[1] - s.columns[0], 2) for s in slabs]
+    room = origin.new_empty(max(map(math.prod, shapes), default=0))
+    held, source, index = None, None, None
+    for slab, shape in zip(slabs, shapes, strict=True):
         if (slab.first, slab.last) != held:
             held = (slab.first, slab.last)
             # Reduced precision is for storage alone: coordinates need at least float32.
             source = planes[slab.first : slab.last].to(origin.dtype)
             if min(source.stride(-1), source.stride(-2)) > 1:
                 source = source.contiguous()
-            offsets = torch.arange(slab.first, slab.last, dtype=origin.dtype, device=origin.device) - middle
+            index = offsets[slab.first : slab.last]
         here = (slice(None), slice(*slab.rows), slice(*slab.columns))
-        grid = torch.addcmul(origin[here], offsets[:, None, None, None, None], slope[here])
-        yield slab, source, grid.view(grid.shape[0], -1, *grid.shape[-2:]), offsets
+        grid = room[: math.prod(shape)].view(shape)
+        torch.addcmul(origin[here], index.view(-1, 1, 1, 1, 1), slope[here], out=grid)
+        yield slab, source, grid.view(shape[0], -1, shape[3], 2), index
