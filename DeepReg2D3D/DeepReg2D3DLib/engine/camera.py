@@ -97,7 +97,7 @@ class Camera:
             raise InputError(f"View '{self.name}': the intrinsics need K[1][1] > 0 and K[0][0] not 0.")
         if self.columns < 1 or self.rows < 1:
             raise InputError(f"View '{self.name}': image size {self.columns} x {self.rows} is not positive.")
-        if min(self.pixel_spacing) <= 0:
+        if not all(0 < spacing < float("inf") for spacing in self.pixel_spacing):
             raise InputError(f"View '{self.name}': pixel spacing {self.pixel_spacing} mm must be positive.")
         pose = torch.as_tensor(self.world_to_camera, dtype=torch.float64)
         object.__setattr__(self, "intrinsics", k)

@@ -90,16 +90,15 @@ class Record:
         return int(value)
 
     def numbers(self, key: str, shape: tuple[int | None, ...]) -> Tensor:
-        """A float64 tensor of ``shape``; None in it stands for any length."""
+        """A float64 tensor of ``shape``; None as its first length stands for any."""
 
         def read(value: Any, shape: tuple[int | None, ...], place: str) -> Any:
             if not shape:
                 return _number(value, lambda complaint: self.error(complaint, place))
             if not isinstance(value, list) or (shape[0] is not None and len(value) != shape[0]):
-                length = "a list" if shape[0] is None else f"a list of {shape[0]}"
-                raise self.error(
-                    f"expected {length}{' lists' if len(shape) > 1 else ' numbers'}, found {_kind(value)}", place
-                )
+                count = "" if shape[0] is None else f"{shape[0]} "
+                items = "lists" if len(shape) > 1 else "numbers"
+                raise self.error(f"expected a list of {count}{items}, found {_kind(value)}", place)
             return [read(item, shape[1:], f"{place}[{i}]") for i, item in enumerate(value)]
 
         values = read(self.get(key), shape, key)

@@ -53,8 +53,7 @@ def recognise(values: Tensor, image_kind: str = "auto") -> Recognised:
     if evidence >= 0:
         # A shadow brighter than the open beam does not exist.
         return Recognised("intensity", low, sure)
-    field = _bone_bright_field(values) if field is not None else None
-    return Recognised(_bone_bright_kind(values, inside), field, sure)
+    return Recognised(_bone_bright_kind(values, inside), _bone_bright_field(values), sure)
 
 
 def _bone_bright_field(values: Tensor) -> Field | None:
