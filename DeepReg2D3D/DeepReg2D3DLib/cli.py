@@ -24,6 +24,7 @@ COMMANDS = {
     "simulate": ("cli_simulate", "make realistic X-ray images of a CT, as a test case"),
     "train": ("cli_train", "train networks on simulated X-rays of CTs"),
     "evaluate": ("cli_evaluate", "measure methods on test cases: success rate, capture range, errors"),
+    "worker": ("cli_worker", "serve the engine over stdin and stdout, as 3D Slicer uses it"),
 }
 """Name -> (module with ``add_arguments(parser)`` and ``run(options) -> int``, what it does in a line)."""
 

@@ -252,9 +252,9 @@ def _put(node, image: np.ndarray, camera: XRayCamera) -> None:
 
 def color_table(scene, name: str, stops, count: int = 256):
     """A colour table of ours through ``stops`` (place in [0, 1], (r, g, b, alpha)); shared by all overlays."""
-    for node in (scene.GetFirstNodeByName(name),):
-        if node is not None and node.IsA("vtkMRMLColorTableNode"):
-            return node
+    found = scene.GetFirstNodeByName(name)
+    if found is not None and found.IsA("vtkMRMLColorTableNode"):
+        return found
     node = add(scene, "vtkMRMLColorTableNode", name, "colors")
     node.SetTypeToUser()
     node.SetNumberOfColors(count)
@@ -263,6 +263,4 @@ def color_table(scene, name: str, stops, count: int = 256):
         rgba = [float(np.interp(index / max(1, count - 1), places, colors[:, channel])) for channel in range(4)]
         node.SetColor(index, str(index), *rgba)
     node.GetLookupTable().SetRange(0, count - 1)
-    if hasattr(node, "NamesInitialisedOn"):
-        node.NamesInitialisedOn()
     return node

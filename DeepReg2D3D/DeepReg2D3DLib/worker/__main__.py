@@ -22,13 +22,15 @@ def _make_engine(folder: ArrayFolder) -> Engine:
     return EngineSession(folder)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the worker until its stdin ends."""
-    parser = argparse.ArgumentParser(prog="deepreg2d3d worker", description=__doc__)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the worker."""
     parser.add_argument("--folder", help="folder of the mapped arrays; a new one that is removed again by default")
     parser.add_argument("--token", default="", help="what owner.txt in the folder holds while this worker owns it")
     parser.add_argument("--threads", type=int, default=0, help="compute threads (default: all processors but one)")
-    options = parser.parse_args(arguments)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serve stdin until it ends."""
     threads = str(options.threads if options.threads > 0 else threads_for(os.cpu_count()))
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = threads
@@ -40,6 +42,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         folder, token = ArrayFolder(options.folder), options.token
     Server(_make_engine, folder, source, sink, token).serve()
     return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the worker until its stdin ends."""
+    parser = argparse.ArgumentParser(prog="deepreg2d3d worker", description=__doc__)
+    add_arguments(parser)
+    return run(parser.parse_args(arguments))
 
 
 if __name__ == "__main__":

@@ -297,6 +297,8 @@ class EngineClient(WorkerLink):
             self._reloading.discard(message["id"])
             info = {key: value for key, value in message.items() if key not in ("v", "type", "id", "request")}
             info["reloaded"] = reloaded
+            for text in info.get("warnings", ()):
+                self.error.emit(text, "")
             if message["request"] == "load_ct":
                 self.ct_info = info
                 self.ct_loaded.emit(info)

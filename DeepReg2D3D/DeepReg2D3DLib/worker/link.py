@@ -172,7 +172,7 @@ class WorkerLink:
 
     # --- requests --------------------------------------------------------------------------------------------------
 
-    def request(self, kind: str, on_done: Done | None = None, on_error: Refused | None = None, **fields: Any) -> int:
+    def request(self, kind: str, on_done: Done | None = None, on_error: Refused | None = None, /, **fields: Any) -> int:
         """Send a request; ``on_done(answer)`` or ``on_error(text)`` is called once. Starts the process if need be.
 
         Without ``on_error`` a refusal is emitted as ``error(text, detail)``. Arrays in answers are numpy arrays.

@@ -248,7 +248,7 @@ def json_ready(value: Any) -> Any:
     return value if value is None or isinstance(value, (str, int, bool)) else str(value)
 
 
-def encode(kind: str, number: int | None, **fields: Any) -> bytes:
+def encode(kind: str, number: int | None, /, **fields: Any) -> bytes:
     """One message as a line of UTF-8 JSON with its newline. Raises MessageError where it would be too long."""
     message = {"v": VERSION, "type": kind, "id": number, **json_ready(fields)}
     line = json.dumps(message, allow_nan=False, separators=(",", ":")).encode() + b"\n"

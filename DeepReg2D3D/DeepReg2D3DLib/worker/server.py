@@ -99,7 +99,7 @@ class Server:
 
     # --- answers ---------------------------------------------------------------------------------------------------
 
-    def send(self, kind: str, number: int | None = None, **fields: Any) -> None:
+    def send(self, kind: str, number: int | None = None, /, **fields: Any) -> None:
         """Write one message; arrays in ``fields`` go into a mapped file. Both threads may call it."""
         with self._lock:
             content = self._arrays.outside(fields, with_pictures=not (kind == "iteration" and self._arrays.behind))

@@ -5,16 +5,22 @@ from __future__ import annotations
 import os
 import platform
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from .. import __version__
+from ..engine.atomic import write_json
 from ..engine.device import resolve_device
 from ..engine.errors import InputError
+from ..engine.initial_pose import default_pose
+from ..engine.registration import Iteration, register
+from ..engine.report import RunFacts, Seconds, build_report
+from ..engine.setup import RegistrationSetup
 from ..engine.volume import Volume
 from ..engine.volume_io import load_volume
 from ..engine.xray import XRay
@@ -40,7 +46,10 @@ class EngineSession:
         self._views: dict[str, XRay] = {}
         self._live: LiveDrr | None = None
         self._setup: tuple[str, Any] | None = None
-        self._report: dict[str, Any] = {}
+        self._records: list[Iteration] = []
+        self._run: dict[str, Any] | None = None
+        self._warnings: list[str] = []
+        self._load_seconds = self._setup_seconds = 0.0
 
     # --- what there is ---------------------------------------------------------------------------------------------
 
@@ -72,7 +81,13 @@ class EngineSession:
         """Answer a request that isn't about a run."""
         if request.type in FILE_REQUESTS:
             return FILE_REQUESTS[request.type](request.fields, self._folder)
-        return getattr(self, "_" + request.type)(request.fields, progress)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UserWarning)
+            answer = dict(getattr(self, "_" + request.type)(request.fields, progress))
+        said = [str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)]
+        if request.type == "set_views":
+            self._warnings = said
+        return answer | ({"warnings": said} if said else {})
 
     # --- the CT and the X-rays -------------------------------------------------------------------------------------
 
@@ -85,12 +100,13 @@ class EngineSession:
         live = LiveDrr(volume.cropped_to_body(), self._device)
         live.prepare()
         self._volume, self._live = volume, live
+        self._load_seconds = time.perf_counter() - start
         return {
             "name": volume.name,
             "centre": volume.centre.tolist(),
             "shape": list(volume.shape),
             "spacing_mm": list(volume.spacing),
-            "seconds": time.perf_counter() - start,
+            "seconds": self._load_seconds,
         }
 
     def _volume_from_file(self, fields: Mapping[str, Any]) -> Volume:
@@ -187,8 +203,6 @@ class EngineSession:
         }
 
     def _initial_pose(self, fields: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
-        from ..engine.initial_pose import default_pose
-
         kind = fields.get("kind", "centre")
         if kind != "centre":
             raise InputError(f"There is no automatic start of the kind '{kind}'.")
@@ -208,14 +222,14 @@ class EngineSession:
         return self._iterations(volume, xrays, fields)
 
     def _iterations(self, volume: Volume, xrays: list[XRay], fields: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        from ..engine.registration import RegistrationSetup, register
-
         device = self._run_device(fields.get("device", "auto"))
+        self._records, self._run = [], {**fields, "device": device.type}
         if self._setup is None or self._setup[0] != str(device):
+            start = time.perf_counter()
             self._setup = None
             self._setup = str(device), RegistrationSetup.prepare(volume, device)
+            self._setup_seconds = time.perf_counter() - start
         pose = torch.tensor(fields["ct_to_world"], dtype=torch.float64)
-        records = []
         run = register(
             volume,
             xrays,
@@ -225,27 +239,29 @@ class EngineSession:
             device=str(device),
             setup=self._setup[1],
         )
-        self._report = {"method": fields["method"], "preset": fields["preset"], "device": device.type}
         for iteration in run:
-            record = iteration_record(iteration)
-            records.append({key: record[key] for key in ("pose", "motion_mm", "points", "similarity", "seconds")})
-            self._report |= {"status": iteration.status, "ct_to_world": record["pose"], "iterations": records}
-            yield record
+            # The report needs the numbers, not the pictures.
+            self._records.append(replace(iteration, views=()))
+            yield iteration_record(iteration)
 
     def _run_device(self, wanted: str) -> torch.device:
         """The device of a run; after the GPU ran out of memory 'auto' stays with the CPU."""
         return self._device if wanted == "auto" else resolve_device(wanted)
 
     def report(self) -> dict[str, Any]:
-        """Method, preset, device, status, final pose and the numbers of each iteration of the last run."""
-        return dict(self._report)
+        """The content of report.json for the last run; empty before the first iteration."""
+        if not self._records or self._run is None:
+            return {}
+        seconds = Seconds(self._load_seconds, self._setup_seconds, sum(record.seconds for record in self._records))
+        # A run that was cancelled has no status of its own.
+        status = self._records[-1].status or "stopped"
+        facts = RunFacts(status, self._run["method"], self._run["preset"], self._run["device"], seconds, self._warnings)
+        return build_report(self._records, facts)
 
     def _save_report(self, fields: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
-        from .session_files import save_report
-
-        if not self._report:
+        if not self._records:
             raise InputError("There is no report yet: register first.")
-        save_report(Path(fields["path"]), self._report)
+        write_json(fields["path"], self.report())
         return {"path": fields["path"]}
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import platform
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,16 +10,13 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 
-from .. import __version__
-from ..engine.atomic import write_json
 from ..engine.camera import Camera
 from ..engine.errors import InputError
 from ..engine.geometry_file import load_geometry
 from ..engine.pose_file import load_pose, save_pose
 from ..engine.xray import XRay
-from ..engine.xray_io import load_xray
+from ..engine.xray_io import load_xray, read_pixels
 from .arrays import ArrayFolder
-from .messages import json_ready
 
 
 def camera_to_json(camera: Camera) -> dict[str, Any]:
@@ -83,7 +78,7 @@ def _read_xray(fields: Mapping[str, Any], folder: ArrayFolder) -> dict[str, Any]
     if "camera" in fields:
         camera = camera_from_json(fields["camera"])
     else:
-        columns, rows = _image_size(path)
+        rows, columns = read_pixels(path).shape
         camera = placeholder_camera(columns, rows, path.stem)
     xray = load_xray(path, camera, fields.get("image_kind", "auto"))
     return {
@@ -93,17 +88,6 @@ def _read_xray(fields: Mapping[str, Any], folder: ArrayFolder) -> dict[str, Any]
         "rows": camera.rows,
         "camera": camera_to_json(camera) if "camera" in fields else None,
     }
-
-
-def _image_size(path: Path) -> tuple[int, int]:
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError as error:
-        raise InputError(f"{path}: cannot be read as an image.") from error
-    size = reader.GetSize()
-    return int(size[0]), int(size[1])
 
 
 def placeholder_camera(columns: int, rows: int, name: str) -> Camera:
@@ -126,14 +110,6 @@ def _read_pose(fields: Mapping[str, Any], folder: ArrayFolder) -> dict[str, Any]
 def _save_pose(fields: Mapping[str, Any], folder: ArrayFolder) -> dict[str, Any]:
     save_pose(torch.tensor(fields["ct_to_world"], dtype=torch.float64), fields["path"])
     return {"path": fields["path"]}
-
-
-def save_report(path: Path, report: Mapping[str, Any]) -> None:
-    """Write report.json of a run in the worker."""
-    versions = {"deepreg2d3d": __version__, "torch": torch.__version__, "python": platform.python_version()}
-    content = json_ready({"format": "deepreg2d3d-report", "version": 1, **report, "versions": versions})
-    json.dumps(content, allow_nan=False)
-    write_json(path, content)
 
 
 FILE_REQUESTS: Mapping[str, Callable[[Mapping[str, Any], ArrayFolder], Mapping[str, Any]]] = {

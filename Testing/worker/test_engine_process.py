@@ -1,0 +1,141 @@
+"""The worker as it is shipped, with the real engine, in a process of its own: sample, live DRR, registration."""
+
+import json
+
+import numpy as np
+import pytest
+from DeepReg2D3DLib.worker.client import EngineClient
+from DeepReg2D3DLib.worker.transports import SubprocessTransport
+
+
+class Signals:
+    def __init__(self, client):
+        self.rendered, self.iterations, self.finished, self.errors, self.cts = [], [], [], [], []
+        client.rendered.connect(self.rendered.append)
+        client.iteration.connect(self.iterations.append)
+        client.finished.connect(self.finished.append)
+        client.error.connect(lambda text, detail: self.errors.append(text))
+        client.ct_loaded.connect(self.cts.append)
+
+
+@pytest.fixture(scope="module")
+def engine():
+    """A worker that holds the sample: (client, signals, sample)."""
+    client = EngineClient(SubprocessTransport)
+    signals, samples = Signals(client), []
+    client.make_sample(samples.append)
+    assert client.wait_until(lambda: samples or signals.errors, 120), client.state_text
+    sample = samples[0]
+    ct = sample["ct"]
+    client.load_ct_array(client.folder.write("sample.bin", ct["array"]), ct["ijk_to_ct"], ct["name"])
+    client.set_views([{**view, "image_kind": "line_integral"} for view in sample["views"]])
+    assert client.wait_until(lambda: client.view_names, 60), signals.errors
+    yield client, signals, sample
+    folder = client.folder.path
+    client.stop(wait_seconds=10)
+    assert not folder.exists()
+
+
+def offset(pose, truth, centre):
+    """Distance in mm between two poses, over points 50 mm around the centre."""
+    points = np.asarray(centre) + 50 * np.concatenate([np.eye(3), -np.eye(3)])
+    moved = [points @ np.asarray(p)[:3, :3].T + np.asarray(p)[:3, 3] for p in (pose, truth)]
+    return np.linalg.norm(moved[0] - moved[1], axis=1).mean()
+
+
+def test_the_live_picture_at_the_true_pose_is_the_xray(engine):
+    client, signals, sample = engine
+    client.render(sample["truth"], max_side=384)
+    assert client.wait_until(lambda: signals.rendered, 60), signals.errors
+    for frame, view in zip(signals.rendered[-1].views, sample["views"], strict=True):
+        assert frame.drr.shape == view["image"].shape
+        assert np.corrcoef(frame.drr.ravel(), view["image"].ravel())[0, 1] > 0.97
+
+
+def test_small_pictures_have_the_small_camera(engine):
+    client, signals, sample = engine
+    client.render(sample["start"], max_side=96)
+    assert client.wait_until(lambda: signals.rendered and signals.rendered[-1].views[0].drr.shape == (96, 96), 60)
+    camera = signals.rendered[-1].views[0].camera
+    assert camera["columns"] == 96 and camera["pixel_spacing_mm"] == pytest.approx([4.0, 4.0])
+
+
+def test_registration_streams_iterations_and_finds_the_pose(engine, tmp_path):
+    client, signals, sample = engine
+    centre, start, truth = client.ct_info["centre"], sample["start"], sample["truth"]
+    client.register(start, method="dppc", preset="fast")
+    assert client.wait_until(lambda: signals.finished, 120), signals.errors
+    result = signals.finished[-1]
+    assert result.status in ("converged", "stopped")
+    assert offset(start, truth, centre) > 10
+    assert offset(result.pose, truth, centre) < 1.0
+    assert signals.iterations[0].index == 0 and signals.iterations[-1].final
+    frame = signals.iterations[-1].views[0]
+    assert len(frame.contour_pixels) == len(frame.weights) == len(frame.flow) > 30
+    assert frame.drr.shape == (frame.rows, frame.columns)
+    np.testing.assert_allclose(signals.iterations[0].pose, start)
+    answers = []
+    client.save_report(tmp_path / "report.json", answers.append)
+    client.save_pose(tmp_path / "pose.tfm", result.pose, answers.append)
+    client.read_pose(tmp_path / "pose.tfm", answers.append)
+    assert client.wait_until(lambda: len(answers) == 3, 20), signals.errors
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["format"] == "deepreg2d3d-report"
+    np.testing.assert_allclose(report["ct_to_world"], result.pose, atol=1e-9)
+    np.testing.assert_allclose(answers[2]["ct_to_world"], result.pose, atol=1e-6)
+
+
+def test_the_bone_surface_lies_inside_the_ct(engine):
+    client, signals, sample = engine
+    meshes = []
+    client.bone_surface(meshes.append, spacing_mm=5.0)
+    assert client.wait_until(lambda: meshes, 60), signals.errors
+    points, triangles = meshes[0]["points"], meshes[0]["triangles"]
+    assert triangles.max() < len(points) and len(triangles) > 1000
+    matrix = np.asarray(sample["ct"]["ijk_to_ct"])
+    ijk = (points - matrix[:3, 3]) @ np.linalg.inv(matrix[:3, :3]).T
+    assert (ijk > -1).all() and (ijk < np.array(sample["ct"]["array"].shape)[::-1]).all()
+
+
+def test_a_first_pose_puts_the_ct_between_the_cameras(engine):
+    client, signals, _sample = engine
+    answers = []
+    client.initial_pose(answers.append)
+    assert client.wait_until(lambda: answers, 20), signals.errors
+    pose = np.asarray(answers[0]["ct_to_world"])
+    centre = pose[:3, :3] @ np.asarray(client.ct_info["centre"]) + pose[:3, 3]
+    np.testing.assert_allclose(centre, 0, atol=1e-6)  # both principal rays meet in the isocentre
+
+
+def test_refusals_are_one_line_for_people(engine, tmp_path):
+    client, signals, sample = engine
+    texts = []
+    client.load_ct_file(tmp_path / "nothing.nrrd", "CT", on_error=texts.append)
+    client.read_geometry(tmp_path / "nothing.json", None, texts.append)
+    client.read_xray(tmp_path / "nothing.png", None, on_error=texts.append)
+    assert client.wait_until(lambda: len(texts) == 3, 20)
+    assert all("\n" not in text and "nothing" in text for text in texts)
+    client.render(sample["start"])
+    count = len(signals.rendered)
+    assert client.wait_until(lambda: len(signals.rendered) > count, 20)  # the CT from before is still there
+
+
+def test_a_ct_file_is_read_by_the_worker_where_its_node_stands(engine, tmp_path):
+    import SimpleITK as sitk
+
+    client, signals, sample = engine
+    array = np.clip(sample["ct"]["array"][::2, ::2, ::2], -1000, 3000)
+    image = sitk.GetImageFromArray(array)
+    image.SetSpacing((5.0, 5.0, 5.0))
+    sitk.WriteImage(image, str(tmp_path / "ct.nrrd"))
+    moved = np.diag([5.0, 5.0, 5.0, 1.0])
+    moved[:3, 3] = 100.0
+    count = len(signals.cts)
+    client.load_ct_file(tmp_path / "ct.nrrd", "moved", ijk_to_ct=moved, shape=array.shape)
+    assert client.wait_until(lambda: len(signals.cts) > count, 60), signals.errors
+    middle = 100 + 2.5 * (np.array(array.shape)[::-1] - 1)
+    np.testing.assert_allclose(signals.cts[-1]["centre"], middle)
+    texts = []
+    client.load_ct_file(tmp_path / "ct.nrrd", "other", shape=(9, 9, 9), on_error=texts.append)
+    assert client.wait_until(lambda: texts, 20)
+    assert "not the CT" in texts[0]
