@@ -7,6 +7,7 @@ Tensors are read back with ``weights_only``, so a checkpoint cannot run code.
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,7 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | 
         for index in range(description["pieces"]):
             path = folder / f"tensors-{index:02d}.pt"
             tensors.update(torch.load(path, map_location="cpu", weights_only=True))
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, pickle.UnpicklingError) as error:
         raise InputError(
             f"The checkpoint in {folder} cannot be read ({error}). Remove that folder to start the training afresh."
         ) from error

@@ -44,6 +44,7 @@ class TrainConfig:
     full_share: float = 0.3
     plain_share: float = 0.1
     matching_share: float = 1.0  # of the loss on matching cells, for networks that offer it
+    matching_steps: int = 1500  # first steps, which train the features by matching alone: they cost half as much
     photometric_share: float = 0.7  # of the batches, changed photometrically after the simulation
     held_out: tuple[str, ...] = ("thoracolumbar_a", "lumbar_c")
     network: dict[str, Any] = field(default_factory=dict)

@@ -246,8 +246,9 @@ def turned(batch: SampleBatch, angle: Tensor, shift: Tensor) -> SampleBatch:
 def augmented(batch: SampleBatch, generator: torch.Generator) -> SampleBatch:
     """Random flips, turns and shifts of each X-ray together with all its starts."""
     count, device = len(batch.xray), generator.device
-    coin = torch.rand(2, count, generator=generator, device=device) < 0.5
-    batch = flipped(batch, coin[0], coin[1])
+    coin = torch.rand(2, count, generator=generator, device=device)
+    # Mirrored images are common, images upside down are rare.
+    batch = flipped(batch, coin[0] < 0.5, coin[1] < 0.1)
     angle = math.radians(6.0) * torch.randn(count, generator=generator, device=device, dtype=torch.float64)
     shift = 4.0 * torch.randn(count, 2, generator=generator, device=device, dtype=torch.float64)
     return turned(batch, angle, shift)

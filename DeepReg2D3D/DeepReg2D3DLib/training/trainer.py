@@ -25,6 +25,8 @@ from .samples import SampleBatch, augmented
 
 CHECKPOINT_SECONDS = 180.0
 LOG_STEPS = 50
+FIRST_FLOW_SHARE = 0.1
+"""Weight of the flow loss while the features are trained by matching."""
 
 
 class SampleSource(Protocol):
@@ -222,9 +224,11 @@ class Trainer:
             given = network_input(augmented(batch, generator), host if changed else None)
         logits: list[Tensor] = []
         options = {"matching": logits} if config.matching_share > 0 else {}
+        only_matching = bool(options) and self.step < config.matching_steps
+        iterations = 0 if only_matching else config.iterations
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
             estimates = self.network(
-                given.drr, given.xray, config.iterations, xray_index=given.xray_index, points=given.pixels, **options
+                given.drr, given.xray, iterations, xray_index=given.xray_index, points=given.pixels, **options
             )
         flows = [e.flow for e in estimates]
         loss = flow_loss(
@@ -240,7 +244,7 @@ class Trainer:
         matching = loss.new_zeros(())
         if logits:
             matching = matching_loss(logits[0], given.pixels, given.flow, given.weights, batch.size)
-            loss = loss + config.matching_share * matching
+            loss = (FIRST_FLOW_SHARE if only_matching else 1.0) * loss + config.matching_share * matching
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), config.clip_norm)

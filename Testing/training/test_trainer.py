@@ -1,0 +1,98 @@
+"""The trainer: it learns, stops and goes on as if never stopped."""
+
+import json
+
+import pytest
+import torch
+from DeepReg2D3DLib.engine.errors import InputError
+from DeepReg2D3DLib.engine.weights import load_network, read_manifest
+from DeepReg2D3DLib.training.config import SampleConfig, TrainConfig
+from DeepReg2D3DLib.training.job import configured, export_weights
+from DeepReg2D3DLib.training.sources import OnlineSource
+from DeepReg2D3DLib.training.trainer import Trainer, read_log
+from DeepReg2D3DLib.training.validation import validate
+
+TINY = {"stem": 16, "width": 16, "coarse": 16, "features": 16, "hidden": 16}
+CPU = torch.device("cpu")
+
+
+def config(**changes) -> TrainConfig:
+    sample = SampleConfig(rows=32, columns=48, points=64, starts_per_xray=2, fine_share=0.0)
+    return TrainConfig(network=TINY, sample=sample, xrays=2, iterations=2, warmup_steps=1, matching_steps=2, **changes)
+
+
+@pytest.fixture
+def source(training_volume):
+    return OnlineSource([training_volume], config().sample, xrays_per_volume=2)
+
+
+class SameBatch:
+    """Always the same samples: a network must be able to learn them."""
+
+    def __init__(self, source):
+        self.kept = source.batch(2, torch.Generator().manual_seed(0))
+
+    def batch(self, xrays, generator):
+        return self.kept
+
+
+def weights_of(trainer):
+    return torch.cat([p.detach().flatten() for p in trainer.network.parameters()])
+
+
+def test_stopped_and_resumed_equals_uninterrupted(source, tmp_path):
+    whole = Trainer(config(), tmp_path / "whole", source, CPU)
+    whole.run(steps=4)
+    Trainer(config(), tmp_path / "parts", source, CPU).run(steps=2)
+    resumed = Trainer(config(), tmp_path / "parts", source, CPU)
+    assert resumed.step == 2
+    resumed.run(steps=2)
+    assert torch.allclose(weights_of(whole), weights_of(resumed), atol=1e-6)
+    assert whole.samples == resumed.samples == 16
+
+
+def test_loss_falls_on_samples_seen_again(source, tmp_path, monkeypatch):
+    monkeypatch.setattr("DeepReg2D3DLib.training.trainer.LOG_STEPS", 10)
+    monkeypatch.setattr("DeepReg2D3DLib.training.trainer.augmented", lambda batch, generator: batch)
+    trainer = Trainer(config(photometric_share=0.0), tmp_path, SameBatch(source), CPU)
+    trainer.run(steps=60)
+    records = list(read_log(tmp_path))
+    assert records[-1]["matching"] < 0.8 * records[0]["matching"]
+    assert records[-1]["normal"] < 0.7 * records[1]["normal"]
+
+
+def test_torn_last_line_of_the_log_is_passed_over(source, tmp_path):
+    (tmp_path / "log.jsonl").write_text('{"step": 50}\n{"step": 1')
+    assert [r["step"] for r in read_log(tmp_path)] == [50]
+
+
+def test_exported_weights_load_and_say_what_they_are(source, tmp_path):
+    trainer = Trainer(config(), tmp_path / "job", source, CPU)
+    trainer.run(steps=1)
+    export_weights(trainer, "tiny", tmp_path / "models")
+    entry = read_manifest(tmp_path / "models")["tiny"]
+    assert entry["training"]["held_out"] == ["thoracolumbar_a", "lumbar_c"]
+    loaded = load_network("tiny", folder=tmp_path / "models")
+    image = torch.rand(1, 2, 32, 48)
+    expected = trainer.averaged_network()(image, image)[-1].flow
+    assert torch.allclose(loaded(image, image)[-1].flow, expected, atol=0.05)
+
+
+def test_validation_measures_before_and_after(source):
+    from DeepReg2D3DLib.engine.networks import build_network
+
+    torch.manual_seed(0)
+    batch = source.batch(4, torch.Generator().manual_seed(5))
+    result = validate(build_network("compact", TINY), [batch], 2)
+    assert result["coarse_before"] > 0 and result["coarse_after"] > 0
+    assert 0 <= result["coarse_below_5mm"] <= 1
+    json.dumps(result)
+
+
+def test_settings_are_changed_by_name_and_unknown_ones_refused():
+    changed = configured(TrainConfig(), {"xrays": 9, "sample.rows": 64, "learning_rate": 1})
+    assert (changed.xrays, changed.sample.rows, changed.learning_rate) == (9, 64, 1)
+    with pytest.raises(InputError, match="no training setting 'nonsense'"):
+        configured(TrainConfig(), {"nonsense": 1})
+    with pytest.raises(InputError, match="expected int"):
+        configured(TrainConfig(), {"xrays": "many"})
