@@ -9,9 +9,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
+def kernel_radius(sigma: float) -> int:
+    """How many pixels the smoothing reaches to either side."""
+    return max(1, math.ceil(2.0 * sigma)) if sigma > 0 else 0
+
+
 def gaussian_kernel(sigma: float) -> Tensor:
     """Weights (2 r + 1,) of a Gaussian with a standard deviation of ``sigma`` samples, sum 1."""
-    radius = max(1, math.ceil(2.5 * sigma))
+    radius = kernel_radius(sigma)
     x = torch.arange(-radius, radius + 1, dtype=torch.float32)
     kernel = torch.exp(-0.5 * (x / sigma) ** 2)
     return kernel / kernel.sum()
@@ -52,8 +57,9 @@ def eroded(mask: Tensor, pixels: int = 1) -> Tensor:
 def masked_gradient(image: Tensor, mask: Tensor, sigma: float = 0.0) -> tuple[Tensor, Tensor]:
     """Gradient (B, 2, H, W) of an image where its mask (B, 1, H, W) allows, and the mask of where it does.
 
-    Invalid pixels never leak in: those within reach of the filter are dropped, and the gradient is zero there.
+    Invalid pixels never leak in: those within reach of the filters are dropped, like the image's outermost pixels, and
+    the gradient is zero there.
     """
-    reach = 1 + (math.ceil(2.0 * sigma) if sigma > 0 else 0)
-    valid = eroded(mask, reach)
+    valid = eroded(mask, kernel_radius(sigma) + 1)
+    valid = F.pad(valid[..., 1:-1, 1:-1], (1, 1, 1, 1))
     return image_gradient(image, sigma) * valid, valid

@@ -96,7 +96,7 @@ def _unit(patches: Tensor) -> Tensor:
 
 
 def depth_layers(scene: Scene, count: int, smoothing: float) -> tuple[Tensor, Tensor]:
-    """Gradient images (L, 2, H, W) of the surface points in each layer of depth, and the layer (M,) of each contour point.
+    """Gradient images (L, 2, H, W) of the surface points in each layer of depth; the layer (M,) of each contour point.
 
     The gradient of a line integral is the integral of the volume's gradient, which lies on its surfaces: so the
     projected gradients of the surface points, added up pixel by pixel, are the gradient of the DRR of their layer.

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from .errors import InputError
 from .ppc import SolverSettings
+from .search import SearchSettings
 
 
 @dataclass(frozen=True)
@@ -31,13 +32,14 @@ class Preset:
     """How a registration runs; methods only differ in their correspondences and weights.
 
     exact_steps: run every step of every level, whatever moves. learned_solver: what learned methods solve with
-    (None: the same as everybody).
+    (None: the same as everybody). search: what looks for a better start before the first step (None: nothing).
     """
 
     name: str
     levels: tuple[Level, ...]
     solver: SolverSettings = field(default_factory=SolverSettings)
     learned_solver: SolverSettings | None = None
+    search: SearchSettings | None = None
     exact_steps: bool = False
     least_motion_mm: float = 0.02
     """The registration has converged when the contour points move less than this twice on the last level."""
@@ -48,16 +50,17 @@ class Preset:
 ACCURATE = Preset(
     name="accurate",
     levels=(
-        Level(160, 8, 40.0, (20, 10), (1e-2, 1e-4)),
-        Level(256, 5, 25.0, (12, 8), (1e-3, 1e-5)),
-        Level(384, 5, 25.0, (8, 6), (1e-4, 1e-6)),
+        Level(160, 6, 40.0, (14, 8), (1e-2, 1e-4)),
+        Level(320, 8, 25.0, (10, 5), (1e-3, 1e-6)),
     ),
+    search=SearchSettings(),
     refine=True,
 )
 
 FAST = Preset(
     name="fast",
-    levels=(Level(128, 5, 40.0, (16, 10), (1e-2, 1e-4)), Level(224, 4, 25.0, (12, 8), (1e-4, 1e-6))),
+    levels=(Level(128, 4, 40.0, (14, 8), (1e-2, 1e-4)), Level(224, 4, 25.0, (10, 5), (1e-4, 1e-6))),
+    search=SearchSettings(long_side=80, in_plane_deg=(-8.0, 0.0, 8.0)),
     max_points=600,
 )
 

@@ -7,6 +7,7 @@ correspondences and their weights (the method), the PPC motion (the solver). ``r
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .camera import Camera, backproject
+from .camera import Camera, backproject, project
 from .contours import ContourPoints, apparent_contour_points
 from .correspondences import Matches, Progress, Scene
 from .drr import DrrRenderer
@@ -25,6 +26,7 @@ from .poses import check_rigid, invert_pose, transform_points, transform_vectors
 from .ppc import PpcSystem, SolverSettings, build_system, solve_motion, stack_views
 from .presets import Level, Preset, get_preset
 from .region import depth_of, field_is_empty, level_xray, pixel_at_depth, region_of_interest
+from .search import SearchSettings, search_pose
 from .setup import RegistrationSetup
 from .similarity import gradient_ncc
 from .volume import Volume
@@ -32,6 +34,8 @@ from .xray import XRay
 
 COUNTED_WEIGHT = 0.01
 """A correspondence counts as used above this weight."""
+RESELECT_PX = 0.5
+"""Contour points are selected anew once they have moved this far on average."""
 FEWEST_POINTS = 30
 LEAST_SIMILARITY = 0.05
 
@@ -119,6 +123,9 @@ class _LevelView:
     renderer: DrrRenderer
     pixel_mm: float
     drr: Tensor | None = None
+    contour: ContourPoints | None = None
+    moved_px: float = math.inf
+    """How far the contour's points have moved since they were selected."""
 
     def render(self, ct_to_world: Tensor) -> None:
         camera = self.xray.camera
@@ -147,12 +154,18 @@ class _Registration:
 
     def run(self) -> Iterator[Iteration]:
         preset = self.preset
-        views = self._views(preset.levels[0])
+        views = self._views(preset.levels[0].long_side, preset.levels[0].margin_mm)
         self._measure(views)
         yield self._record(views, 0.0)
+        if preset.search is not None:
+            motion_mm = self._search(preset.search)
+            if motion_mm > 0:
+                views = self._views(preset.levels[0].long_side, preset.levels[0].margin_mm)
+                self._measure(views)
+                yield self._record(views, motion_mm)
         for number, level in enumerate(preset.levels):
             if number > 0:
-                views = self._views(level)
+                views = self._views(level.long_side, level.margin_mm)
                 self._measure(views)
             last = number == len(preset.levels) - 1
             yield from self._level(views, level, number, last)
@@ -191,13 +204,35 @@ class _Registration:
             return "unreliable"
         return "converged" if finished else "stopped"
 
-    def _views(self, level: Level) -> list[_LevelView]:
-        """The views at a level, around the CT at the current pose."""
+    def _search(self, settings: SearchSettings) -> float:
+        """Move to a better start, where there is one, view after view; returns the motion in mm."""
+        before = self.pose
+        for number in range(len(self.xrays)):
+            views = self._views(settings.long_side, settings.margin_mm)
+            view = views[number]
+            found = search_pose(self.setup.surface, view.xray, view.renderer, self.pose, settings)
+            if found is self.pose:
+                continue
+            self._measure(views)
+            given, similarity = self.pose, self.similarity
+            self.pose = check_rigid(found, "The pose after the search")
+            self._measure(views)
+            # What one view gains must not be another's loss.
+            if self.similarity < similarity:
+                self.pose = given
+        if self.pose is before:
+            return 0.0
+        points = self.setup.surface.points[::50].to("cpu", torch.float64)
+        moved = transform_points(self.pose, points) - transform_points(before, points)
+        return float(moved.norm(dim=-1).mean())
+
+    def _views(self, long_side: int, margin_mm: float) -> list[_LevelView]:
+        """The views around the CT at the current pose, at a resolution."""
         views = []
         for xray in self.xrays:
             ct_to_camera = xray.camera.ct_to_camera(self.pose)
-            region = region_of_interest(self.setup.surface, ct_to_camera, xray, level.margin_mm)
-            part = level_xray(xray, region, level.long_side)
+            region = region_of_interest(self.setup.surface, ct_to_camera, xray, margin_mm)
+            part = level_xray(xray, region, long_side)
             pixel = pixel_at_depth(part, depth_of(self.setup.surface, ct_to_camera))
             views.append(_LevelView(part, self.setup.renderer(pixel), pixel))
         return views
@@ -228,20 +263,33 @@ class _Registration:
         points = torch.cat([scene.contour.points for scene, _ in prepared]).to("cpu", torch.float64)
         moved = transform_points(pose, points) - transform_points(self.pose, points)
         self.pose = pose
-        return float(moved.norm(dim=-1).mean())
+        motion_mm = float(moved.norm(dim=-1).mean())
+        for view in views:
+            view.moved_px += motion_mm / view.pixel_mm
+        return motion_mm
 
     def _scene(self, view: _LevelView, progress: Progress) -> Scene:
         camera = view.xray.camera
         ct_to_camera = camera.ct_to_camera(self.pose)
-        contour = apparent_contour_points(
-            self.setup.surface,
-            ct_to_camera.to(self.setup.surface.points),
-            camera.intrinsics.to(self.setup.surface.points),
-            camera.size,
-            None,
-            self.preset.max_points,
-            strength_image=image_gradient(view.drr, 1.0)[0],
-        )
+        pose = ct_to_camera.to(self.setup.surface.points)
+        intrinsics = camera.intrinsics.to(pose)
+        if view.contour is None or view.moved_px > RESELECT_PX:
+            strength = image_gradient(view.drr, 1.0)[0]
+            view.contour = apparent_contour_points(
+                self.setup.surface,
+                pose,
+                intrinsics,
+                camera.size,
+                None,
+                self.preset.max_points,
+                strength_image=strength,
+            )
+            view.moved_px = 0.0
+        else:
+            # The same points, so that the last steps settle instead of jumping between selections.
+            pixels = project(transform_points(pose, view.contour.points), intrinsics)
+            view.contour = ContourPoints(view.contour.points, view.contour.gradients, pixels)
+        contour = view.contour
         return Scene(view.drr, view.xray, ct_to_camera, contour, self.setup.surface, view.renderer, progress)
 
     def _system(self, prepared: list[tuple[Scene, Matches]]) -> PpcSystem:

@@ -35,7 +35,7 @@ class RegistrationSetup:
         return cls(body, surface, resolved)
 
     def renderer(self, pixel_mm: float) -> DrrRenderer:
-        """A renderer with voxels fit for pixels of ``pixel_mm`` at the CT: no coarser than them, and no finer than the CT."""
+        """A renderer for pixels of ``pixel_mm`` at the CT: voxels no coarser than those, and no finer than the CT's."""
         finest = max(min(self.volume.spacing), 0.5)
         extent = [n * s for n, s in zip(self.volume.shape[::-1], self.volume.spacing, strict=True)]
         fitting = [finest * step for step in LADDER if finest * step <= pixel_mm] or [finest]

@@ -1,0 +1,125 @@
+"""The search before the first step: a coarse look for a better start, by correlating whole images.
+
+Contour matching needs a start from which most patches lie within its window. Where the pose is off by more, a DRR
+looks much like the X-ray but elsewhere: so DRRs at a few turned poses are correlated with the X-ray over all shifts at
+once, by FFT, and the best turn and shift become the start. What is correlated are gradients (Penney et al., IEEE TMI 1998),
+tamed so that no single edge (skin, implant) decides, and normalised over the pixels that are valid in both.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .drr import DrrRenderer
+from .image_gradient import masked_gradient
+from .poses import invert_pose, motion_about, transform_points
+from .surface import SurfacePoints
+from .xray import XRay
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """Turns tried about the camera's axes (degrees), shifts allowed (mm), resolution (pixels along the longer side)."""
+
+    long_side: int = 96
+    margin_mm: float = 70.0
+    out_of_plane_deg: tuple[float, ...] = (-8.0, 0.0, 8.0)
+    in_plane_deg: tuple[float, ...] = (-12.0, -6.0, 0.0, 6.0, 12.0)
+    largest_shift_mm: float = 75.0
+    least_gain: float = 0.02
+    """A new start must correlate this much better than the given one: where that is good already, it stays."""
+
+
+def correlation_over_shifts(drr: Tensor, xray: Tensor, mask: Tensor, largest: int) -> Tensor:
+    """Correlation (B, 2 s + 1, 2 s + 1), s = largest, of shifted DRRs (B, 1, H, W) with an X-ray (1, 1, H, W).
+
+    mask (1, 1, H, W) bool of the X-ray. Each is the correlation of the tamed gradients where the shifted DRR covers
+    valid pixels, times the root of the share of the DRR's edges that it covers, so that an overlap of a few pixels
+    does not win. Entry [b, s + dv, s + du].
+    """
+    found, valid = masked_gradient(xray, mask, 1.0)
+    expected, inside = masked_gradient(drr, torch.ones_like(drr, dtype=torch.bool), 1.0)
+    found, expected = _tamed(found, valid), _tamed(expected, inside)
+    rows, columns = drr.shape[-2:]
+    size = (rows + 2 * largest, columns + 2 * largest)
+
+    def transformed(image: Tensor) -> Tensor:
+        return torch.fft.rfft2(F.pad(image, (0, 2 * largest, 0, 2 * largest)))
+
+    def correlate(moving: Tensor, fixed: Tensor) -> Tensor:
+        product = (torch.fft.irfft2(transformed(moving).conj() * transformed(fixed), s=size)).sum(1)
+        product = torch.roll(product, (largest, largest), dims=(-2, -1))
+        return product[..., : 2 * largest + 1, : 2 * largest + 1]
+
+    numerator = correlate(expected, found)
+    energy = (expected * expected).sum(1, keepdim=True)
+    covered = correlate(energy, valid.to(energy)).clamp_min(0)
+    met = correlate(torch.ones_like(energy), (found * found).sum(1, keepdim=True)).clamp_min(0)
+    total = energy.sum((-1, -2)).clamp_min(1e-9)[..., None]
+    least = 1e-3 * total * (found * found).sum()
+    return numerator / (covered * met).clamp_min(least).sqrt() * (covered / total).sqrt()
+
+
+def _tamed(gradient: Tensor, valid: Tensor) -> Tensor:
+    """Gradients (B, 2, H, W) compressed to g / sqrt(|g| + mean |g|): faint edges count beside strong ones."""
+    length = gradient.norm(dim=1, keepdim=True)
+    mean = (length * valid).sum((-1, -2), keepdim=True) / valid.sum((-1, -2), keepdim=True).clamp_min(1)
+    return gradient / (length + mean).clamp_min(1e-12).sqrt() * valid
+
+
+def search_pose(
+    surface: SurfacePoints,
+    xray: XRay,
+    renderer: DrrRenderer,
+    ct_to_world: Tensor,
+    settings: SearchSettings,
+) -> Tensor:
+    """The pose (4, 4) near ``ct_to_world`` under which the CT looks most like one X-ray, or the given one.
+
+    xray: already cropped and resized to the resolution of the search. Turns are about the middle of the surface.
+    """
+    camera = xray.camera
+    to_world = invert_pose(camera.world_to_camera)
+    middle = surface.points.median(0).values.to("cpu", torch.float64)
+    centre = transform_points(ct_to_world, middle[None])[0]
+    depth = float(transform_points(camera.world_to_camera, centre[None])[0, 2])
+    poses = torch.stack(list(_turned(ct_to_world, to_world[:3, :3], centre, settings)))
+    pixel = depth / float(camera.intrinsics[1, 1])
+    largest = max(2, min(round(settings.largest_shift_mm / pixel), max(camera.size) - 1))
+    surfaces = []
+    with torch.no_grad():
+        for chunk in poses.split(16):
+            drr = renderer(camera.ct_to_camera(chunk), camera.intrinsics, camera.size).to(torch.float32)
+            surfaces.append(correlation_over_shifts(drr, xray.line_integral, xray.mask, largest))
+    scores = torch.cat(surfaces)
+    start = float(scores[0, largest, largest])
+    flat = int(scores.argmax())
+    if float(scores.flatten()[flat]) < start + settings.least_gain:
+        return ct_to_world
+    side = 2 * largest + 1
+    number, dv, du = flat // side**2, flat // side % side - largest, flat % side - largest
+    shift = torch.tensor(
+        [du * depth / float(camera.intrinsics[0, 0]), dv * depth / float(camera.intrinsics[1, 1]), 0.0],
+        dtype=torch.float64,
+    )
+    found = poses[number].clone()
+    found[:3, 3] += to_world[:3, :3] @ shift
+    return found
+
+
+def _turned(pose: Tensor, axes: Tensor, centre: Tensor, settings: SearchSettings) -> Iterator[Tensor]:
+    """The pose itself, then it turned about the camera's ``axes`` (3, 3, in its columns) through ``centre``."""
+    yield pose
+    still = torch.zeros(3, dtype=torch.float64)
+    for x in settings.out_of_plane_deg:
+        for y in settings.out_of_plane_deg:
+            for z in settings.in_plane_deg:
+                if (x, y, z) != (0.0, 0.0, 0.0):
+                    turn = axes @ torch.tensor([math.radians(a) for a in (x, y, z)], dtype=torch.float64)
+                    yield motion_about(turn, still, centre) @ pose
