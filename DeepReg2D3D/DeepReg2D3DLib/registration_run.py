@@ -29,6 +29,12 @@ from .evaluation.result_pictures import write_pictures
 from .exit_status import DONE, INTERRUPTED, UNRELIABLE
 from .progress import Progress, collected_warnings
 
+_STATUS_WORDS = {
+    "converged": "converged",
+    "stopped": "stopped (at the limit of iterations, still moving a little)",
+    "unreliable": "unreliable (too few correspondences, or too little in common between CT and X-ray)",
+}
+
 
 @dataclass(frozen=True)
 class Inputs:
@@ -157,7 +163,7 @@ def _line(iteration: Iteration) -> str:
 
 def _print_summary(iterations: Sequence[Iteration], facts: RunFacts, out: Path) -> None:
     first, last = iterations[0], iterations[-1]
-    print(f"status      {facts.status}")
+    print(f"status      {_STATUS_WORDS.get(facts.status, facts.status)}")
     print(f"method      {facts.method}, preset {facts.preset}, on {facts.device}")
     print(f"iterations  {last.index} in {facts.seconds.register:.1f} s")
     print(f"similarity  {first.similarity:.3f} at the start, {last.similarity:.3f} at the end")

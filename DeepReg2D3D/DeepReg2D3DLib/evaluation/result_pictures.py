@@ -36,12 +36,13 @@ def write_pictures(
     """Write overlay_<view>_before.png and _after.png, overview.png and iterations.gif; returns their paths.
 
     poses: ct_to_world (4, 4) of the start and after every iteration. outcome: how the run ended, for the captions;
-    "unreliable" is written in red.
+    an unreliable or interrupted one is captioned so, in red.
     """
     folder = Path(folder)
     renderer, quick = bone_renderer(volume), bone_renderer(volume, _PANEL_VOXELS)
     cuts = [footprint(quick, xray.camera, (poses[0], poses[-1])) for xray in xrays]
-    alarm = outcome == "unreliable"
+    alarm = outcome in ("unreliable", "interrupted")
+    outcome = outcome if alarm else "result"
     written: list[Path] = []
     rows = []
     for xray, cut, label in zip(xrays, cuts, file_labels([xray.name for xray in xrays]), strict=True):
@@ -78,7 +79,7 @@ def _frames(views: Sequence[ViewPicture], corners: Tensor, poses: Sequence[Tenso
             drawn_at = where
         step = "start" if index == 0 else f"iteration {index} of {len(poses) - 1}"
         title = f"{step}: {outcome}" if last and index else step
-        frames.append(titled(side_by_side(drawn), title, alarm=last and outcome == "unreliable"))
+        frames.append(titled(side_by_side(drawn), title, alarm=last and outcome != "result"))
     return frames
 
 
