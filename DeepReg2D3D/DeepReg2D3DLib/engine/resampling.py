@@ -1,4 +1,4 @@
-"""Resampling of one axis of a grid: area averages on the way down, linear interpolation on the way up."""
+"""Resampling of one axis of a grid: averages on the way down, linear interpolation on the way up."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+_COARSER = 1.001  # steps that differ from 1 by rounding alone do not blur
 
 
 @dataclass(frozen=True)
@@ -34,24 +36,30 @@ class Taps:
 def resampling_taps(n_in: int, n_out: int, step: float, first: float) -> Taps:
     """Taps for new samples centred at ``first + k step`` (in units of old samples, pixel centres at integers).
 
-    For step >= 1 a new sample is the area average of the old samples under it, as a detector with larger elements
-    would measure it, so nothing aliases; for step < 1 it is interpolated linearly. Beyond the ends the outermost
-    sample is repeated.
+    For step > 1 a new sample is the average, over its own extent, of the line drawn through the old samples, as a
+    detector with larger elements would measure it: nothing aliases, and straight slopes and sums are kept exactly. For
+    step <= 1 it is read off that line. Beyond the ends the outermost sample is repeated.
     """
     centres = first + step * torch.arange(n_out, dtype=torch.float64)
-    reach = 0.5 * step + 0.5 if step >= 1 else 1.0
-    low = torch.floor(centres - reach).to(torch.int64) + 1
-    count = int(2 * reach) + 1
-    indices = low[:, None] + torch.arange(count)
+    averaged = step > _COARSER
+    half = 0.5 * step if averaged else 0.0
+    low = torch.floor(centres - half - 1.0).to(torch.int64) + 1
+    indices = low[:, None] + torch.arange(int(2 * half + 2) + 1)
     offset = indices.to(torch.float64) - centres[:, None]
-    if step >= 1:
-        upper = torch.minimum(offset + 0.5, torch.tensor(0.5 * step, dtype=torch.float64))
-        lower = torch.maximum(offset - 0.5, torch.tensor(-0.5 * step, dtype=torch.float64))
-        weights = (upper - lower).clamp(min=0)
+    if averaged:
+        weights = _hat_integral(offset + half) - _hat_integral(offset - half)
     else:
         weights = (1 - offset.abs()).clamp(min=0)
+    used = weights.amax(0) > 0
+    weights, indices = weights[:, used], indices[:, used]
     weights = weights / weights.sum(1, keepdim=True)
     return Taps(indices.clamp(0, n_in - 1), weights.to(torch.float32))
+
+
+def _hat_integral(x: Tensor) -> Tensor:
+    """Integral from -infinity to x of the hat 1 - |x| on [-1, 1]."""
+    x = x.clamp(-1, 1)
+    return torch.where(x < 0, 0.5 * (x + 1) ** 2, 1 - 0.5 * (1 - x) ** 2)
 
 
 def resized_taps(n_in: int, n_out: int) -> Taps:

@@ -71,7 +71,7 @@ def _read_file(path: Path) -> sitk.Image:
         raise InputError(
             f"{path}: is not an image that can be read (NRRD, NIfTI, MHA, MHD or DICOM), or it is damaged."
         ) from error
-    if reader.GetImageIO() == "GDCMImageIO" and reader.GetSize()[-1] == 1:
+    if reader.HasMetaDataKey("0020|000e") and reader.GetSize()[-1] == 1:  # one slice of a DICOM series
         return read_series(path)
     if reader.GetDimension() > 3:
         sizes = reader.GetSize()
