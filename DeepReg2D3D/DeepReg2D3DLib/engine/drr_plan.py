@@ -5,8 +5,7 @@ All of this is small arithmetic in float64 on the CPU, without gradients, whatev
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -85,7 +84,7 @@ def find_sectors(to_pixels: Tensor, to_directions: Tensor, box: Box, size: tuple
     to_pixels: (B, 3, 4), voxel index to homogeneous pixels; to_directions: (B, 3, 3), (u, v, 1) to voxel direction;
     box: the occupied voxels; size: (rows, columns).
     """
-    rectangles = _seen(to_pixels, _corners([(lo - 1, hi) for lo, hi in box])).clamp(min=0)
+    rectangles = _seen(to_pixels, _corners(*torch.tensor([(lo - 1, hi) for lo, hi in box]).T)).clamp(min=0)
     rectangles = rectangles.minimum(torch.tensor([size[0], size[0], size[1], size[1]]))
     v = rectangles[:, [0, 0, 1, 1]] - torch.tensor([0, 0, 1, 1])
     u = rectangles[:, [2, 3, 2, 3]] - torch.tensor([0, 1, 0, 1])
@@ -101,11 +100,7 @@ def find_sectors(to_pixels: Tensor, to_directions: Tensor, box: Box, size: tuple
             lead = first_lead[item]
             sectors.append(Sector(item, lead // 2, 1 - 2 * (lead % 2), (r0, r1), (c0, c1), None))
             continue
-        v, u = torch.meshgrid(torch.arange(r0, r1), torch.arange(c0, c1), indexing="ij")
-        pixels = torch.stack([u, v, torch.ones_like(u)], -1).to(torch.float64)
-        lead_map = _lead(pixels @ to_directions[item].T)
-        for lead in lead_map.unique().tolist():
-            here = lead_map == lead
+        for lead, here in _territories(to_directions[item], (r0, r1), (c0, c1)):
             (a0, a1), (b0, b1) = _bounds(here.any(1)[None])[0].tolist(), _bounds(here.any(0)[None])[0].tolist()
             rows, columns = (r0 + a0, r0 + a1), (c0 + b0, c0 + b1)
             sectors.append(Sector(item, lead // 2, 1 - 2 * (lead % 2), rows, columns, here[a0:a1, b0:b1]))
@@ -116,6 +111,21 @@ def _lead(directions: Tensor) -> Tensor:
     """2 * axis + (1 where it advances backwards) of the largest component of directions (..., 3)."""
     axis = directions.abs().argmax(-1)
     return 2 * axis + (directions.gather(-1, axis[..., None])[..., 0] < 0)
+
+
+def _territories(to_directions: Tensor, rows: tuple[int, int], columns: tuple[int, int]) -> list[tuple[int, Tensor]]:
+    """(lead, its pixels (rows, columns) bool) for each lead, as of ``_lead``, that has any. They don't overlap."""
+    v, u = torch.arange(*rows, dtype=torch.float64), torch.arange(*columns, dtype=torch.float64)
+    per_u, per_v, constant = to_directions[..., None].unbind(1)
+    directions = (per_v * v + constant)[:, :, None] + (per_u * u)[:, None, :]
+    size = directions.abs()
+    first = (size[0] >= size[1]) & (size[0] >= size[2])
+    second = ~first & (size[1] >= size[2])
+    found = []
+    for axis, led in enumerate((first, second, ~(first | second))):
+        backwards = directions[axis] < 0
+        found += [(2 * axis, led & ~backwards), (2 * axis + 1, led & backwards)]
+    return [(lead, here) for lead, here in found if bool(here.any())]
 
 
 def plan_slabs(
@@ -140,20 +150,16 @@ def plan_slabs(
     if not bool(wanted.any()):
         return []
     first, last = (int(x) for x in _bounds(wanted[None])[0])
-    batch, asked = len(to_pixels), None if mask is None else _bounds(mask)
-    edges = [*range(first, last, planes), last]
-    spans = torch.tensor(list(itertools.pairwise(edges)))
-    boxes = []
-    for lo, hi in spans.tolist():
-        part = rectangles[lo:hi]
-        part = part[part[:, 0] < part[:, 1]]
-        if len(part) == 0:
-            boxes.append([[0, -1]] * 3)
-            continue
-        sides = [[int(part[:, 0].min()) - 1, int(part[:, 1].max())], [int(part[:, 2].min()) - 1, int(part[:, 3].max())]]
-        sides.insert(axis, [lo, hi - 1])
-        boxes.append(sides)
-    corners = torch.stack([_corners(b) for b in boxes])
+    starts = torch.arange(first, last, planes)
+    ends = (starts + planes).clamp(max=last)
+    # The rectangle around those of each slab's planes, with the voxel beyond it over which the values fall to zero.
+    filling = (-(last - first)) % planes
+    own = torch.cat([rectangles[first:last], rectangles[last - 1 : last].expand(filling, 4)]).view(-1, planes, 4)
+    lo, hi = own[..., [0, 2]].amin(1), own[..., [1, 3]].amax(1)
+    occupied = (lo < hi).all(1)
+    lo = torch.cat([lo[:, :axis] - 1, starts[:, None], lo[:, axis:] - 1], 1)
+    hi = torch.cat([hi[:, :axis], ends[:, None] - 1, hi[:, axis:]], 1)
+    corners = _corners(lo, hi)
     seen = _seen(to_pixels[:, None], corners)  # (B, slabs, 4)
     seen[..., 0].clamp_(min=rows[0]), seen[..., 1].clamp_(max=rows[1])
     seen[..., 2].clamp_(min=columns[0]), seen[..., 3].clamp_(max=columns[1])
@@ -163,8 +169,12 @@ def plan_slabs(
     seen[..., [1, 3]] = torch.where(empty[..., None], -big, seen[..., [1, 3]])
     lo, hi = seen[..., [0, 2]].amin(0), seen[..., [1, 3]].amax(0)
     slabs = []
-    for (p0, p1), box, (r0, c0), (r1, c1) in zip(spans.tolist(), boxes, lo.tolist(), hi.tolist(), strict=True):
-        if r0 >= r1 or c0 >= c1 or box[0][1] < 0:
+    batch = len(to_pixels)
+    asked = None if mask is None else _bounds(mask).T.tolist()
+    for p0, p1, some, (r0, c0), (r1, c1) in zip(
+        starts.tolist(), ends.tolist(), occupied.tolist(), lo.tolist(), hi.tolist(), strict=True
+    ):
+        if not some or r0 >= r1 or c0 >= c1:
             continue
         strip = max(1, samples // (batch * (p1 - p0) * (c1 - c0)))
         strips = -(-(r1 - r0) // strip)
@@ -172,17 +182,18 @@ def plan_slabs(
         for r in range(r0, r1, strip):
             cut = (r - rows[0], min(r + strip, r1) - rows[0])
             lo_c, hi_c = c0 - columns[0], c1 - columns[0]
-            if mask is not None:
-                lo_c = max(lo_c, int(asked[cut[0] : cut[1], 0].min()))
-                hi_c = min(hi_c, int(asked[cut[0] : cut[1], 1].max()))
+            if asked is not None:
+                lo_c = max(lo_c, min(asked[0][cut[0] : cut[1]]))
+                hi_c = min(hi_c, max(asked[1][cut[0] : cut[1]]))
             if lo_c < hi_c:
                 slabs.append(Slab(p0, p1, cut, (lo_c, hi_c)))
     return slabs
 
 
-def _corners(box: Sequence[Sequence[float]]) -> Tensor:
-    """(8, 3) float64 corners of [lo, hi] along i, j, k."""
-    return torch.cartesian_prod(*(torch.tensor(tuple(side), dtype=torch.float64) for side in box))
+def _corners(lo: Tensor, hi: Tensor) -> Tensor:
+    """(..., 8, 3) float64 corners of the boxes between lo and hi, (..., 3) each."""
+    upper = torch.cartesian_prod(*[torch.tensor([False, True])] * 3)
+    return torch.where(upper, hi[..., None, :], lo[..., None, :]).to(torch.float64)
 
 
 def _seen(to_pixels: Tensor, corners: Tensor) -> Tensor:
