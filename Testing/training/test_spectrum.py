@@ -1,5 +1,7 @@
 """Beam physics against closed forms: one energy is exponential, many harden, a CT splits into water and bone."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from DeepReg2D3DLib.training.spectrum import (
@@ -36,8 +38,8 @@ def test_the_beam_hardens_with_thickness():
     spectrum = _spectrum(90.0)
     per_water = [_attenuation(path, 0.0, spectrum) / path for path in (0.2, 1.0, 3.0, 6.0)]
     per_bone = [_attenuation(0.0, path, spectrum) / path for path in (0.2, 1.0, 3.0, 6.0)]
-    assert all(a > b for a, b in zip(per_water, per_water[1:], strict=False))
-    assert all(a > b for a, b in zip(per_bone, per_bone[1:], strict=False))
+    assert all(a > b for a, b in pairwise(per_water))
+    assert all(a > b for a, b in pairwise(per_bone))
     # Bone hardens more than water does.
     assert per_bone[-1] / per_bone[0] < per_water[-1] / per_water[0]
 

@@ -103,7 +103,8 @@ def ellipsoid(p: tuple[Tensor, Tensor, Tensor], centre: Point, radii: Point) -> 
     q = [(p[i] - centre[i]) / radii[i] for i in range(3)]
     k = (q[0] ** 2 + q[1] ** 2 + q[2] ** 2).sqrt()
     slope = ((q[0] / radii[0]) ** 2 + (q[1] / radii[1]) ** 2 + (q[2] / radii[2]) ** 2).sqrt()
-    return k * (k - 1) / slope.clamp_min(1e-6)
+    # The small terms give the middle, where both vanish, the distance of the smallest radius.
+    return (k + 1e-6) * (k - 1) / (slope + 1e-6 / min(radii))
 
 
 def smooth_union(a: Tensor, b: Tensor, width: float) -> Tensor:

@@ -130,8 +130,7 @@ def draw_starts(
         share = float(uniform(generator, 1, 0.05, 0.95))
         turn = torch.randn(3, generator=generator, dtype=torch.float64)
         move = torch.randn(3, generator=generator, dtype=torch.float64)
-        # mm of displacement at 50 mm from the middle, as far as the turn goes.
-        turn = turn / turn.norm() * min(share * wanted / 35.0, _LARGEST_TURN)
+        turn = turn / turn.norm() * (share * _LARGEST_TURN * math.sqrt(wanted / farthest))
         move = move / move.norm()
 
         def at(length: float, turn: Tensor = turn, move: Tensor = move) -> Tensor:

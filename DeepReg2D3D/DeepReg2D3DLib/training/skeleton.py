@@ -48,8 +48,9 @@ def voxelised(vertices: Tensor, triangles: Tensor, block: Block) -> Tensor:
     """
     x, y, z = block.x.flatten(), block.y.flatten(), block.z.flatten()
     step = float(z[1] - z[0]) if len(z) > 1 else 1.0
-    # A tiny shift keeps columns off the vertices and edges, where a crossing would count twice or not at all.
-    corners = vertices[triangles].to(torch.float64) + torch.tensor([1.3e-4, 2.7e-4, 0.0], dtype=torch.float64)
+    # A tiny shift keeps columns off vertices and edges, where a crossing would count twice or not at all, and faces
+    # off the voxel planes.
+    corners = vertices[triangles].to(torch.float64) + torch.tensor([1.3e-4, 2.7e-4, 3.1e-4], dtype=torch.float64)
     low, high = corners[..., :2].amin(1), corners[..., :2].amax(1)
     spacing = (float(x[1] - x[0]), float(y[1] - y[0]))
     first = torch.stack([torch.ceil((low[:, a] - float(c[0])) / spacing[a]) for a, c in ((0, x), (1, y))], 1).long()

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..engine.surface import SurfaceSettings, extract_surface_points
+from ..engine.errors import InputError
+from ..engine.surface import SurfacePoints, SurfaceSettings, extract_surface_points
 from ..engine.volume import Volume
 from .deformation import DeformationSettings, deformed, draw_deformation, identity_deformation
 from .draws import uniform
@@ -162,10 +163,23 @@ def prepare_volume(
         ct = _truncated(ct, spine, generator, s)
         inside = _inside(ct, spine)
         spine = spine[inside] if bool(inside.any()) else spine
-    surface = extract_surface_points(ct, SurfaceSettings(max_points=s.surface_points))
+    surface = _surface(ct, s.surface_points)
     goes_on = vary and float(torch.rand(1, generator=generator)) < s.continued
     continued = int(s.continued_mm / s.xray_spacing) if goes_on else 0
     return PreparedVolume(source.name, ct, patient, surface.points, surface.gradients, spine, continued)
+
+
+def _surface(ct: Volume, count: int) -> SurfacePoints:
+    """Surface points, with lower thresholds where porous bone or coarse voxels leave too few."""
+    for factor in (1.0, 0.4, 0.1):
+        weak, strong = factor * SurfaceSettings.weak, factor * SurfaceSettings.strong
+        try:
+            surface = extract_surface_points(ct, SurfaceSettings(max_points=count, weak=weak, strong=strong))
+        except InputError:
+            continue
+        if len(surface) >= 2000 or factor < 0.2:
+            return surface
+    raise InputError(f"CT '{ct.name}': no bone surface was found in a training volume made of it.")
 
 
 def _inside(volume: Volume, points: Tensor, margin: float = 0.0) -> Tensor:
@@ -186,7 +200,8 @@ def _truncated(ct: Volume, spine: Tensor, generator: torch.Generator, s: VolumeS
     size = torch.tensor(list(reversed(ct.shape)))
     low = ends.amin(0).round().long().clamp_min(0)
     high = torch.minimum(ends.amax(0).round().long(), size)
-    if bool((high - low < 30).any()):
+    spacing = torch.tensor(ct.spacing)
+    if bool(((high - low) * spacing < 90).any()):
         return ct
     return ct.cropped(tuple(low.tolist()), tuple(high.tolist()))
 
