@@ -22,13 +22,13 @@ class AcquisitionConfig:
     source_to_detector: tuple[float, float] = (900.0, 1300.0)
     magnification: tuple[float, float] = (1.3, 1.75)  # SDD / SOD
     detector_width: tuple[float, float] = (280.0, 430.0)  # of the whole image, at the detector
-    fine_width: tuple[float, float] = (75.0, 230.0)  # of a crop for the fine levels, at the detector
+    fine_width: tuple[float, float] = (110.0, 250.0)  # of a crop for the fine levels, at the detector
     frontal_share: float = 0.35
     lateral_share: float = 0.45  # the rest is oblique at any angle
     angle_deviation_deg: float = 8.0
     tilt_deviation_deg: float = 7.0
     roll_deviation_deg: float = 8.0
-    isocentre_deviation: tuple[float, float, float] = (25.0, 25.0, 10.0)
+    isocentre_deviation: tuple[float, float, float] = (20.0, 20.0, 10.0)
     principal_point_deviation: float = 0.02  # of the image width
 
 

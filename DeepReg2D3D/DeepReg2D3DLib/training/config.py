@@ -7,6 +7,32 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .acquisition import AcquisitionConfig, StartConfig
+from .collimation import CollimatorSettings
+from .detector import DetectorSettings
+from .metal import MetalSettings
+from .simulator import XraySettings
+from .tissue import TissueSettings
+
+# X-rays that a person could still register: the simulator's own ranges reach to images that nobody could, and a network
+# that sees mostly those learns where contours usually are instead of how to match them.
+USUAL_XRAYS = XraySettings(
+    tissue=TissueSettings(scale=0.05, added=0.15, gas=0.25, limb=0.03, bone_factor=(0.9, 1.6)),
+    metal=MetalSettings(any=0.3, objects=(1, 2)),
+    collimator=CollimatorSettings(
+        round_field=0.3, round_radius=(0.85, 1.4), blades=0.35, blade_half_size=(0.7, 1.25), wedge=0.08
+    ),
+    detector=DetectorSettings(
+        scatter=(0.0, 0.2),
+        photons=(3e4, 1e6),
+        electronics=(1e-5, 2e-4),
+        exposure=(0.06, 0.3),
+        fixed_exposure=0.35,
+        shading=0.05,
+        linear=0.7,
+        windowed=0.2,
+        coarse=0.3,
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -20,6 +46,7 @@ class SampleConfig:
     fine_share: float = 0.3
     acquisition: AcquisitionConfig = field(default_factory=AcquisitionConfig)
     start: StartConfig = field(default_factory=StartConfig)
+    xray: XraySettings = USUAL_XRAYS
 
 
 @dataclass(frozen=True)
@@ -45,7 +72,7 @@ class TrainConfig:
     plain_share: float = 0.1
     matching_share: float = 1.0  # of the loss on matching cells, for networks that offer it
     matching_steps: int = 1500  # first steps, which train the features by matching alone: they cost half as much
-    photometric_share: float = 0.7  # of the batches, changed photometrically after the simulation
+    photometric_share: float = 0.5  # of the batches, changed photometrically after the simulation
     held_out: tuple[str, ...] = ("thoracolumbar_a", "lumbar_c")
     network: dict[str, Any] = field(default_factory=dict)
     sample: SampleConfig = field(default_factory=SampleConfig)

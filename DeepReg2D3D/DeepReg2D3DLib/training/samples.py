@@ -108,7 +108,7 @@ class SampleMaker:
 
     def __init__(self, config: SampleConfig, xray: XraySettings | None = None) -> None:
         self.config = config
-        self.xray = xray or XraySettings()
+        self.xray = xray or config.xray
 
     def make(self, volume: TrainingVolume, xrays: int, generator: torch.Generator) -> SampleBatch:
         """``xrays`` X-rays of one volume with ``config.starts_per_xray`` starts each, on the generator's device."""

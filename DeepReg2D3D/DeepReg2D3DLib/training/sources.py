@@ -28,6 +28,8 @@ from .volumes import PreparedVolume, load_prepared
 
 RING_SLOTS = 4000
 XRAYS_PER_VOLUME = 40
+SURFACE_POINTS = 25_000
+"""Enough for the few hundred contour points of a small image."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ def training_volume(
     patient = prepared.continued_patient()
     materials = split_materials(patient.hu.to(torch.float32))
     surface = SurfacePoints(prepared.points.to(torch.float32), prepared.gradients.to(torch.float32))
+    if len(surface) > SURFACE_POINTS:
+        surface = surface.subsampled(SURFACE_POINTS, torch.Generator().manual_seed(0))
     return TrainingVolume(
         prepared.name,
         DrrRenderer(attenuation_of(prepared.ct.hu).to(device, dtype), prepared.ct.ijk_to_ct),

@@ -19,7 +19,7 @@ from .checkpoint import load_checkpoint, save_checkpoint
 from .config import TrainConfig
 from .losses import end_point_error, flow_loss, matching_loss, normal_error
 from .maker import batch_of
-from .photometric import change_photometry, draw_photometric
+from .photometric import DRR_PHOTOMETRIC, change_photometry, draw_photometric
 from .ring import SampleRing
 from .samples import SampleBatch, augmented
 
@@ -72,7 +72,7 @@ def network_input(batch: SampleBatch, photometric: torch.Generator | None = None
     if photometric is not None:
         noise = torch.Generator(drr.device)
         noise.manual_seed(int(torch.randint(2**31, (1,), generator=photometric)))
-        drr = change_photometry(drr, None, draw_photometric(photometric, len(drr)), noise)
+        drr = change_photometry(drr, None, draw_photometric(photometric, len(drr), DRR_PHOTOMETRIC), noise)
         xray = change_photometry(xray, batch.mask, draw_photometric(photometric, len(xray)), noise)
     flow = batch.flow()
     weights = batch.weights()
