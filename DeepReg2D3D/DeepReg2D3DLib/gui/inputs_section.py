@@ -15,6 +15,7 @@ from .section import Section
 VOLUME_FILTERS = "NRRD, NIfTI, MetaImage (*.nrrd *.nhdr *.nii *.nii.gz *.mha *.mhd);;(*)"
 XRAY_FILTERS = "Images (*.nrrd *.nhdr *.nii *.nii.gz *.mha *.mhd *.png *.tif *.tiff *.dcm);;(*)"
 COLUMNS = 3
+ROW_HEIGHT_PX = 24
 
 
 class InputsSection(Section):
@@ -30,6 +31,7 @@ class InputsSection(Section):
         table.setColumnCount(COLUMNS)
         table.setHorizontalHeaderLabels([_("View"), _("Image"), _("Geometry")])
         table.verticalHeader().setVisible(False)
+        table.verticalHeader().setDefaultSectionSize(ROW_HEIGHT_PX)
         header = table.horizontalHeader()
         header.setSectionResizeMode(0, qt.QHeaderView.ResizeToContents)
         header.setSectionResizeMode(1, qt.QHeaderView.ResizeToContents)

@@ -18,6 +18,7 @@ class OverlaySection(Section):
         ui, session = self.ui, self.session
         self._filling = False
         self._playing = None
+        self._count = 0
         ui.windowRange.valuesChanged.connect(self._on_window)
         ui.replaySlider.valueChanged.connect(self._on_replay)
         ui.replayButton.toggled.connect(self._on_play)
@@ -38,7 +39,8 @@ class OverlaySection(Section):
         ui.replaySlider.setEnabled(can_replay)
         ui.replayButton.setEnabled(can_replay)
         ui.replaySlider.maximum = float(max(1, last))
-        if run.is_running or not can_replay:
+        if len(run.iterations) != self._count:  # another record: its end is what the views show
+            self._count = len(run.iterations)
             ui.replaySlider.setValue(float(last))
         ui.windowRange.setEnabled(not parameters.autoWindow)
         ui.windowRange.setValues(parameters.windowLow, parameters.windowHigh)

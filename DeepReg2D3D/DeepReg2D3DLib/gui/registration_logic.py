@@ -53,6 +53,7 @@ class RegistrationLogic:
         self.parameters = None
         self.sampleTruth = None
         self._syncing = False
+        self._deferred = None
         self._failures: list[str] = []
         for signal in (self.client.error, self.session.inputs.failed, self.session.files.failed):
             signal.connect(self._on_failure)
@@ -102,7 +103,11 @@ class RegistrationLogic:
     def sync(self) -> None:
         """Brings everything in step with the parameter node; called on each of its changes."""
         parameters = self.parameters
-        if parameters is None or self._syncing or slicer.mrmlScene.IsBatchProcessing():
+        if parameters is None or self._syncing:
+            return
+        if slicer.mrmlScene.IsBatchProcessing():  # a scene is being loaded or closed: half of it isn't there
+            if self._deferred is None:
+                self._deferred = self.callLater(0.05, self._sync_deferred)
             return
         self._syncing = True
         try:
@@ -132,6 +137,10 @@ class RegistrationLogic:
         finally:
             self._syncing = False
         self.inputsChanged.emit()
+
+    def _sync_deferred(self) -> None:
+        self._deferred = None
+        self.sync()
 
     def presetName(self) -> str:
         return self.parameters.preset.value if self.parameters is not None else "accurate"

@@ -31,6 +31,7 @@ class _View:
         self._interactor = vtk.vtkGenericRenderWindowInteractor()
         self._interactor.SetRenderWindow(self.window)
         self._interactor.SetSize(*size)
+        self._interactor.Enable()  # else it swallows every event
         factory.SetMRMLApplicationLogic(application_logic)
         self.group = factory.InstantiateDisplayableManagers(self.renderer)
         self.group.SetMRMLDisplayableNode(node)
