@@ -13,24 +13,25 @@ from .metal import MetalSettings
 from .simulator import XraySettings
 from .tissue import TissueSettings
 
-# X-rays that a person could still register: the simulator's own ranges reach to images that nobody could, and a network
-# that sees mostly those learns where contours usually are instead of how to match them.
+# Small images are averages of many detector pixels: noise and grey values hardly show in them, and a network that is
+# given mostly images that nobody could match learns where contours usually are instead of how to match them.
 USUAL_XRAYS = XraySettings(
-    tissue=TissueSettings(scale=0.05, added=0.15, gas=0.25, limb=0.03, bone_factor=(0.9, 1.6)),
+    tissue=TissueSettings(scale=0.04, added=0.1, gas=0.2, limb=0.02, bone_factor=(0.9, 1.6)),
     metal=MetalSettings(any=0.3, objects=(1, 2)),
     collimator=CollimatorSettings(
-        round_field=0.3, round_radius=(0.85, 1.4), blades=0.35, blade_half_size=(0.7, 1.25), wedge=0.08
+        round_field=0.3, round_radius=(0.9, 1.4), blades=0.35, blade_half_size=(0.75, 1.25), wedge=0.05
     ),
     detector=DetectorSettings(
-        scatter=(0.0, 0.2),
-        photons=(3e4, 1e6),
-        electronics=(1e-5, 2e-4),
-        exposure=(0.06, 0.3),
-        fixed_exposure=0.35,
-        shading=0.05,
-        linear=0.7,
-        windowed=0.2,
-        coarse=0.3,
+        scatter=(0.0, 0.25),
+        photons=(3e5, 3e7),
+        electronics=(1e-6, 5e-5),
+        exposure=(0.05, 0.2),
+        fixed_exposure=0.5,
+        shading=0.04,
+        linear=0.8,
+        windowed=0.1,
+        gamma=(0.7, 1.4),
+        coarse=0.1,
     ),
 )
 
@@ -72,7 +73,7 @@ class TrainConfig:
     plain_share: float = 0.1
     matching_share: float = 1.0  # of the loss on matching cells, for networks that offer it
     matching_steps: int = 1500  # first steps, which train the features by matching alone: they cost half as much
-    photometric_share: float = 0.5  # of the batches, changed photometrically after the simulation
+    photometric_share: float = 0.3  # of the batches, changed photometrically after the simulation
     held_out: tuple[str, ...] = ("thoracolumbar_a", "lumbar_c")
     network: dict[str, Any] = field(default_factory=dict)
     sample: SampleConfig = field(default_factory=SampleConfig)
