@@ -64,7 +64,7 @@ def ct_grid(node) -> np.ndarray:
     for transform in transform_chain(node):
         if transform.GetAttribute(POSE_ATTRIBUTE):
             break
-        if not transform.IsTransformToParentLinear():
+        if not transform.IsLinear():
             raise CtError(f"The CT is under '{transform.GetName()}', which is not linear: harden that transform first.")
         step = vtk.vtkMatrix4x4()
         transform.GetMatrixTransformToParent(step)
@@ -97,7 +97,8 @@ def ct_source(node) -> CtFile | CtArray:
 def _unchanged_file(node) -> Path | None:
     """The one file that the node was read from, where neither has changed since."""
     storage = node.GetStorageNode()
-    if storage is None or storage.GetNumberOfFileNames() > 0 or node.GetModifiedSinceRead():
+    # One listed file is the file itself (after saving) or the voxels beside a header; more are a series of slices.
+    if storage is None or storage.GetNumberOfFileNames() > 1 or node.GetModifiedSinceRead():
         return None
     name = storage.GetFullNameFromFileName()
     if not name or not name.lower().endswith(_FILE_SUFFIXES) or not os.path.isfile(name):

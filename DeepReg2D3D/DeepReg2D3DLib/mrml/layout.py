@@ -63,6 +63,7 @@ class RegistrationLayout:
                 continue
             if hasattr(slice_node, "SetViewGroup"):
                 slice_node.SetViewGroup(VIEW_GROUP)
+            slice_node.SetLayoutLabel(xray.GetName())  # the views are used again for other X-rays
             composite.SetLinkedControl(False)
             composite.SetDoPropagateVolumeSelection(False)
             composite.SetBackgroundVolumeID(xray.GetID())
@@ -120,9 +121,7 @@ def _slice_xml(index: int, name: str) -> str:
 
 
 def _property(name: str, value: str) -> str:
-    # "relayout" is applied each time the layout is shown: the views are used again for other X-rays.
-    action = "relayout" if name == "viewlabel" else "default"
-    return f'<property name="{name}" action="{action}">{quoteattr(value)[1:-1]}</property>'
+    return f'<property name="{name}" action="default">{quoteattr(value)[1:-1]}</property>'
 
 
 def _item(content: str) -> str:

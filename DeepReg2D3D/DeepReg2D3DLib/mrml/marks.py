@@ -48,10 +48,10 @@ class ViewMarks:
 
     def __init__(self, scene, name: str, slice_node) -> None:
         self._scene = scene
-        self._points = self._model(f"{name} contour points", slice_node)
-        self._arrows = self._model(f"{name} flow", slice_node)
+        self._points = self._model(f"{name} contour points", slice_node, _POINT_SIZE)
+        self._arrows = self._model(f"{name} flow", slice_node, _LINE_WIDTH)
 
-    def _model(self, name: str, slice_node):
+    def _model(self, name: str, slice_node, thickness: float):
         model = add(self._scene, "vtkMRMLModelNode", name, "marks")
         model.SetSelectable(False)
         display = add(self._scene, "vtkMRMLModelDisplayNode", f"{name} display", "marks")
@@ -61,9 +61,8 @@ class ViewMarks:
         display.AddViewNodeID(slice_node.GetID())
         # The intersection of a plane with points in it is empty; the projection onto it is the points.
         display.SetSliceDisplayModeToProjection()
-        display.SetSliceIntersectionThickness(int(_LINE_WIDTH))
-        display.SetPointSize(_POINT_SIZE)
-        display.SetLineWidth(_LINE_WIDTH)
+        # In slice views it is the size of points as well as the width of lines.
+        display.SetSliceIntersectionThickness(int(thickness))
         display.SetScalarVisibility(True)
         display.SetActiveScalar("colors", vtk.vtkAssignAttribute.POINT_DATA)
         display.SetScalarRangeFlag(display.UseDirectMapping)

@@ -44,28 +44,30 @@ def _interpolate(image: np.ndarray, at: np.ndarray, axis: int) -> np.ndarray:
     return first * (1 - share) + second * share
 
 
-def matched(drr: np.ndarray, xray: np.ndarray) -> np.ndarray:
-    """The DRR in the X-ray's grey values: least-squares line from one to the other over the pixels that both have.
+def matched(drr: np.ndarray, xray: np.ndarray, sign: float | None = None) -> np.ndarray:
+    """The DRR in the X-ray's grey values: same mean and contrast over the pixels that both have.
 
-    Turned upside down where the X-ray shows bone dark.
+    sign: 1 where the X-ray shows bone bright, -1 where dark, None where the two pictures have to tell.
     """
-    both = np.isfinite(xray) & (drr > 0)
-    if both.sum() < 16:
-        return drr.copy()
-    d, x = drr[both].astype(np.float64), xray[both].astype(np.float64)
+    valid = np.isfinite(xray)
+    for both in (valid & (drr > 0), valid):  # where the CT's picture says nothing by itself, its outline does
+        d, x = drr[both].astype(np.float64), xray[both].astype(np.float64)
+        if d.size >= 16 and d.std() > 0 and x.std() > 0:
+            break
+    else:
+        return np.full_like(drr, x.mean() if x.size else 0.0)
     spread = d.std()
-    if spread == 0 or x.std() == 0:
-        return np.full_like(drr, x.mean())
     # The sign of the correlation, but the X-ray's full contrast: a bad pose must not give a flat picture.
-    sign = -1.0 if np.mean((d - d.mean()) * (x - x.mean())) < 0 else 1.0
+    if sign is None:
+        sign = -1.0 if np.mean((d - d.mean()) * (x - x.mean())) < 0 else 1.0
     return ((drr - d.mean()) * (sign * x.std() / spread) + x.mean()).astype(np.float32)
 
 
-def difference(drr: np.ndarray, xray: np.ndarray) -> np.ndarray:
+def difference(drr: np.ndarray, xray: np.ndarray, sign: float | None = None) -> np.ndarray:
     """X-ray minus DRR in the X-ray's grey values, in standard deviations of the X-ray; 0 where there is no X-ray."""
     valid = np.isfinite(xray)
     spread = float(xray[valid].std()) if valid.any() else 0.0
-    result = (xray - matched(drr, xray)) / (spread or 1.0)
+    result = (xray - matched(drr, xray, sign)) / (spread or 1.0)
     return np.where(valid, result, 0.0).astype(np.float32)
 
 

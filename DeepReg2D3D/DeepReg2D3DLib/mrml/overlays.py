@@ -13,7 +13,7 @@ from .layout import composite_of
 from .marks import ViewMarks
 from .overlay_images import checkerboard, difference, edges, matched, sample_grid
 from .xray_camera import XRayCamera
-from .xray_node import camera_of, image_of
+from .xray_node import camera_of, image_kind_of, image_of
 
 MODES = ("blend", "edges", "checkerboard", "difference", "flicker")
 EDGE_COLOR = (1.0, 0.55, 0.1)
@@ -28,6 +28,7 @@ _DIFFERENCE_STOPS = ((0.0, (0.1, 0.3, 0.9, 1.0)), (0.5, (0.9, 0.9, 0.9, 1.0)), (
 _HIDDEN = -3.0e38  # below every threshold: not drawn
 _WINDOW_PERCENT = (2.0, 99.7)
 DIFFERENCE_RANGE = 2.0
+_BONE_SIGN = {"line_integral": 1.0, "intensity": -1.0}  # of bone in the X-ray; 'auto' is found out
 
 
 class XRayOverlay:
@@ -162,14 +163,15 @@ class XRayOverlay:
     def _draw_foreground(self, drr: np.ndarray, camera: XRayCamera) -> None:
         display = self._drr.GetDisplayNode()
         was_modified = display.StartModify()
+        sign = _BONE_SIGN.get(image_kind_of(self.xray_node))
         if self._mode == "blend":
             image, (low, high) = drr, self.window
             color = self._colors["blend"].GetID()
         elif self._mode == "difference":
-            image, (low, high) = difference(drr, self._xray_on(camera)), (-DIFFERENCE_RANGE, DIFFERENCE_RANGE)
+            image, (low, high) = difference(drr, self._xray_on(camera), sign), (-DIFFERENCE_RANGE, DIFFERENCE_RANGE)
             color = self._colors["difference"].GetID()
         else:
-            image = matched(drr, self._xray_on(camera))
+            image = matched(drr, self._xray_on(camera), sign)
             shown = self.xray_node.GetDisplayNode()
             low, high = shown.GetWindowLevelMin(), shown.GetWindowLevelMax()
             color = "vtkMRMLColorTableNodeGrey"
@@ -229,7 +231,8 @@ def _auto_window(drr: np.ndarray) -> tuple[float, float]:
     if seen.size < 16:
         return 0.0, 1.0
     low, high = (float(value) for value in np.percentile(seen[:: max(1, seen.size // 20000)], _WINDOW_PERCENT))
-    return low, max(high, low + 1e-3)
+    # A picture of one value has no window of its own: from nothing to that value.
+    return (low, high) if high - low > 0.02 * high else (0.0, high)
 
 
 def _put(node, image: np.ndarray, camera: XRayCamera) -> None:

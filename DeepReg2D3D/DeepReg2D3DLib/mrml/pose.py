@@ -100,7 +100,7 @@ class PoseController:
         above = transform_chain(self._node)
         if not above:
             return
-        if not all(transform.IsTransformToParentLinear() for transform in above):
+        if not all(transform.IsLinear() for transform in above):
             raise CtError("The pose is under a transform that is not linear: harden that transform first.")
         world = vtk.vtkMatrix4x4()
         self._node.GetMatrixTransformToWorld(world)

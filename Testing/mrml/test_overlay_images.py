@@ -1,0 +1,61 @@
+"""The numpy behind the overlays, on pictures whose answer is known."""
+
+import numpy as np
+import pytest
+from DeepReg2D3DLib.mrml import overlay_images as images
+
+
+def test_the_same_grid_gives_the_same_image():
+    image = np.random.default_rng(0).random((7, 9)).astype(np.float32)
+    np.testing.assert_allclose(images.sample_grid(image, np.eye(3), 7, 9), image, atol=1e-6)
+
+
+def test_a_coarser_grid_averages_and_a_linear_image_stays_linear():
+    v, u = np.mgrid[:40, :60].astype(np.float32)
+    to_image = np.array([[4.0, 0, 1.5], [0, 4.0, 1.5], [0, 0, 1]])  # pixel (0, 0) covers 4 x 4 pixels
+    small = images.sample_grid(u + 100 * v, to_image, 10, 15)
+    rows, columns = np.mgrid[:10, :15]
+    np.testing.assert_allclose(small, (4 * columns + 1.5) + 100 * (4 * rows + 1.5), rtol=1e-5)
+
+
+def test_outside_the_image_is_nan():
+    to_image = np.array([[1.0, 0, -3], [0, 1.0, 0], [0, 0, 1]])
+    sampled = images.sample_grid(np.ones((5, 5), np.float32), to_image, 5, 5)
+    assert np.isnan(sampled[:, :2]).all() and np.isfinite(sampled[:, 3:]).all()
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_matched_takes_the_xrays_grey_values_either_way_round(sign):
+    drr = np.random.default_rng(1).random((20, 20)).astype(np.float32) + 0.1
+    xray = sign * 3 * drr + 7
+    np.testing.assert_allclose(images.matched(drr, xray), xray, atol=1e-4)
+    np.testing.assert_allclose(images.difference(drr, xray), 0, atol=1e-4)
+
+
+def test_matched_survives_empty_and_constant_pictures():
+    for drr in (np.zeros((5, 5), np.float32), np.ones((5, 5), np.float32)):
+        for xray in (np.full((5, 5), np.nan, np.float32), np.ones((5, 5), np.float32)):
+            assert np.isfinite(images.difference(drr, xray)).all()
+
+
+def test_edges_of_a_step_lie_on_the_step():
+    drr = np.zeros((30, 40), np.float32)
+    drr[:, 20:] = 3
+    found = images.edges(drr)
+    assert set(np.nonzero(found)[1]) <= {19, 20}
+    assert found.any(axis=1).all()
+    assert not images.edges(np.zeros((4, 4))).any()
+
+
+def test_checkerboard_has_tiles_of_one_size():
+    board = images.checkerboard(40, 80, tiles=8)
+    assert not board[0, 0] and board[0, 10] and board[10, 0] and not board[10, 10]
+    assert board.mean() == pytest.approx(0.5)
+
+
+def test_weight_colors_run_from_red_to_green():
+    red, yellow, green = images.weight_colors(np.array([0.0, 0.5, 1.0]))
+    assert red[0] == 255 and red[1] == 0
+    assert yellow[0] == yellow[1] == 255
+    assert green[0] == 0 and green[1] == 255
+    images.weight_colors(np.array([np.nan, 7.0]))

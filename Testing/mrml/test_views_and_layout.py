@@ -1,0 +1,89 @@
+"""X-ray views show the image upright, wherever its detector stands; the user's layout comes back."""
+
+import numpy as np
+import pytest
+import slicer
+from DeepReg2D3DLib.mrml.layout import LAYOUT_ID, RegistrationLayout, layout_xml
+from DeepReg2D3DLib.mrml.views import place_slice_view
+from DeepReg2D3DLib.mrml.xray_node import create_xray_node
+
+
+@pytest.fixture
+def layout_node(scene):
+    return scene.GetFirstNodeByClass("vtkMRMLLayoutNode")
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("angle", [0, 30, 90, 180, -90])
+def test_row_0_is_at_the_top_and_column_0_at_the_left(scene, make_camera, open_view, angle, mirrored):
+    image = np.zeros((60, 80), np.float32)
+    image[:20, :40] = 1.0  # the top left sixth
+    node = create_xray_node(scene, image, make_camera(angle, mirrored))
+    layout = RegistrationLayout(scene)
+    layout.show([node])
+    view = open_view(layout.slice_node(0), (320, 240))
+    place_slice_view(layout.slice_node(0), node)
+    picture = view.picture()[..., 0] > 128
+    rows, columns = np.nonzero(picture)
+    assert rows.mean() == pytest.approx(40, abs=3) and columns.mean() == pytest.approx(80, abs=3)
+    assert picture.mean() == pytest.approx(1 / 6, abs=0.02)
+
+
+@pytest.mark.parametrize("size", [(320, 240), (200, 400), (500, 100)])
+def test_the_whole_image_fits_into_any_view(scene, make_camera, open_view, size):
+    node = create_xray_node(scene, np.ones((60, 80)) + np.eye(60, 80), make_camera(30))
+    node.GetDisplayNode().SetWindowLevelMinMax(0, 1)
+    layout = RegistrationLayout(scene)
+    layout.show([node])
+    view = open_view(layout.slice_node(0), size)
+    place_slice_view(layout.slice_node(0), node)
+    lit = view.picture()[..., 0] > 128
+    rows, columns = np.nonzero(lit)
+    height, width = np.ptp(rows) + 1, np.ptp(columns) + 1
+    assert width / height == pytest.approx(80 / 60, rel=0.05)
+    assert max(width / size[0], height / size[1]) == pytest.approx(1 / 1.02, abs=0.02)
+
+
+def test_two_xrays_of_different_sizes_get_views_of_their_own(scene, make_camera, layout_node):
+    nodes = [
+        create_xray_node(scene, np.zeros((60, 80)), make_camera(0, name="AP")),
+        create_xray_node(scene, np.zeros((100, 30)), make_camera(90, columns=30, rows=100, name="Lateral")),
+    ]
+    layout = RegistrationLayout(scene)
+    layout.show(nodes, plot=True)
+    assert layout.is_shown and layout_node.GetViewArrangement() == LAYOUT_ID
+    assert layout.slice_node(0) is not layout.slice_node(1)
+    assert layout.composite_node(1).GetBackgroundVolumeID() == nodes[1].GetID()
+    assert layout.view_node is not None and layout.plot_view_node is not None
+    assert layout.slice_node(0).GetLayoutLabel() == "AP"
+
+
+def test_the_users_layout_comes_back(scene, an_xray, layout_node):
+    layout_node.SetViewArrangement(slicer.vtkMRMLLayoutNode.SlicerLayoutOneUp3DView)
+    layout = RegistrationLayout(scene)
+    layout.show([an_xray])
+    layout.show([an_xray])  # shown again, the layout to go back to is still the user's
+    layout.restore()
+    assert layout_node.GetViewArrangement() == slicer.vtkMRMLLayoutNode.SlicerLayoutOneUp3DView
+    assert not layout.is_shown
+
+
+def test_a_layout_that_the_user_chose_meanwhile_stays(scene, an_xray, layout_node):
+    layout = RegistrationLayout(scene)
+    layout.show([an_xray])
+    layout_node.SetViewArrangement(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
+    assert not layout.is_shown
+    layout.restore()
+    assert layout_node.GetViewArrangement() == slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView
+
+
+def test_names_with_marks_do_not_break_the_layout(scene, make_camera):
+    name = 'A & B <"1">'
+    node = create_xray_node(scene, np.zeros((60, 80)), make_camera(name=name))
+    layout = RegistrationLayout(scene)
+    layout.show([node])
+    assert layout.slice_node(0).GetLayoutLabel() == name
+
+
+def test_eight_views_stand_in_two_rows():
+    assert layout_xml([str(n) for n in range(8)], False).count('type="horizontal"') == 3
