@@ -90,17 +90,21 @@ class Scene:
 class Matches:
     """Where the contour points of a scene are found in the X-ray.
 
-    pixels (M, 2) = contour pixels + flow (M, 2), in pixels of the level; weights (M,) from 0 (ignore) to 1.
+    pixels (M, 2) = contour pixels + flow (M, 2), in pixels of the level; weights (M,) from 0 (ignore) to 1; log_scale
+    (M,) the logarithm of the predicted error in pixels, where the finder predicts one.
     """
 
     pixels: Tensor
     weights: Tensor
     flow: Tensor
+    log_scale: Tensor | None = None
 
     @classmethod
-    def from_flow(cls, contour: ContourPoints, flow: Tensor, weights: Tensor) -> Matches:
+    def from_flow(
+        cls, contour: ContourPoints, flow: Tensor, weights: Tensor, log_scale: Tensor | None = None
+    ) -> Matches:
         """Matches at the contour's pixels moved by ``flow`` (M, 2)."""
-        return cls(contour.pixels + flow, weights, flow)
+        return cls(contour.pixels + flow, weights, flow, log_scale)
 
 
 class CorrespondenceFinder(Protocol):

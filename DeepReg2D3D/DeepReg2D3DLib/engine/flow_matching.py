@@ -50,7 +50,7 @@ class FlowMatching:
         usable = torch.isfinite(flow).all(-1) & torch.isfinite(weights)
         flow = torch.where(usable[:, None], flow, torch.zeros_like(flow))
         weights = torch.where(usable, weights, torch.zeros_like(weights))
-        return Matches.from_flow(scene.contour, flow, weights)
+        return Matches.from_flow(scene.contour, flow, weights, log_scale)
 
     def _encode(self, xray: XRay) -> EncodedImage:
         for known, encoded in self._encoded:

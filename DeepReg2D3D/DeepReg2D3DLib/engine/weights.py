@@ -63,7 +63,8 @@ def load_network(name: str, device: torch.device | str = "cpu", folder: Path | N
         tensors = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in tensors.items()})
     except Exception as error:  # torch raises many kinds for a file that isn't what it says
-        raise InputError(f"{path}: these are not weights of '{entry.get('architecture')}' ({error}). {_MEND}") from error
+        kind = entry.get("architecture")
+        raise InputError(f"{path}: these are not weights of '{kind}' ({error}). {_MEND}") from error
     return network.to(device).eval().requires_grad_(False)
 
 
@@ -74,7 +75,8 @@ def save_network(
 
     ``description``: what it was trained on and how, its date, licence and known limits. Returns the file.
     """
-    tensors = {k: v.detach().cpu().half() if v.is_floating_point() else v.cpu() for k, v in network.state_dict().items()}
+    state = {k: v.detach().cpu() for k, v in network.state_dict().items()}
+    tensors = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
     buffer = io.BytesIO()
     torch.save(tensors, buffer)
     path = folder / f"{name}.pt"
