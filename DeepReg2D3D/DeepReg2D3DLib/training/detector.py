@@ -34,7 +34,7 @@ class DetectorSettings:
     blur_px: tuple[float, float] = (0.0, 0.9)
     photons: tuple[float, float] = (4e3, 1e6)
     electronics: tuple[float, float] = (2e-5, 1e-3)
-    exposure: tuple[float, float] = (0.04, 0.5)
+    exposure: tuple[float, float] = (0.05, 0.9)
     fixed_exposure: float = 0.25
     shading: float = 0.08
     noise: bool = True
