@@ -42,7 +42,7 @@ class Transport(Protocol):
         """Block until the child has ended, at most so long; True where it has."""
 
     def pump(self, seconds: float) -> None:
-        """Let callbacks and timers happen, for about so long."""
+        """Let callbacks and timers happen, for at most about so long."""
 
     def call_later(self, seconds: float, call: Callable[[], None]) -> Timer: ...
 
@@ -161,7 +161,7 @@ class SubprocessTransport(_Callbacks):
             elif name:
                 getattr(self, name)(data)
             self._report_exit()
-            if time.monotonic() >= end:
+            if (name and self._events.empty()) or time.monotonic() >= end:
                 return
 
     def _report_exit(self) -> None:
