@@ -51,11 +51,3 @@ def test_checkerboard_has_tiles_of_one_size():
     board = images.checkerboard(40, 80, tiles=8)
     assert not board[0, 0] and board[0, 10] and board[10, 0] and not board[10, 10]
     assert board.mean() == pytest.approx(0.5)
-
-
-def test_weight_colors_run_from_red_to_green():
-    red, yellow, green = images.weight_colors(np.array([0.0, 0.5, 1.0]))
-    assert red[0] == 255 and red[1] == 0
-    assert yellow[0] == yellow[1] == 255
-    assert green[0] == 0 and green[1] == 255
-    images.weight_colors(np.array([np.nan, 7.0]))

@@ -5,7 +5,7 @@ import pytest
 import slicer
 import vtk
 from DeepReg2D3DLib.mrml import cleanup
-from DeepReg2D3DLib.mrml.ct_display import BoneSurface, show_volume_rendering, vertex_normals
+from DeepReg2D3DLib.mrml.ct_display import BoneSurface, show_volume_rendering
 from DeepReg2D3DLib.mrml.frames import matrix_from_vtk, ras_from_lps, transform_to_ras
 from DeepReg2D3DLib.mrml.geometry_display import BeamModels
 from DeepReg2D3DLib.mrml.layout import RegistrationLayout
@@ -120,8 +120,9 @@ def test_the_bone_follows_the_pose_when_it_is_told_to(scene):
     matrix = vtk.vtkMatrix4x4()
     surface.model.GetParentTransformNode().GetMatrixTransformToWorld(matrix)
     np.testing.assert_allclose(matrix_from_vtk(matrix), transform_to_ras(pose))
-    outward = np.einsum("ij,ij->i", vertex_normals(points, triangles), points - points.mean(0))
-    assert (outward > 0).all()
+    surface.set_mesh(points, triangles, normals=points / 10)
+    normals = surface.model.GetPolyData().GetPointData().GetNormals()
+    assert normals.GetTuple3(1) == (-1, 0, 0)  # RAS
     surface.remove()
     assert cleanup.tagged(scene, "ct3d") == []
 

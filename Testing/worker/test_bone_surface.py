@@ -4,7 +4,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from DeepReg2D3DLib.worker.bone_surface import surface_nets
+from DeepReg2D3DLib.worker.bone_surface import surface_nets, vertex_normals
 
 CENTRE = np.array([30.3, 25.2, 20.1])
 
@@ -29,6 +29,13 @@ def test_the_mesh_is_closed_and_its_normals_point_outwards():
     volume = np.einsum("ij,ij->i", a, np.cross(b, c)).sum() / 6
     assert volume == pytest.approx(4 / 3 * np.pi * 12**3, rel=0.02)
     assert (np.einsum("ij,ij->i", np.cross(b - a, c - a), a + b + c) > 0).all()
+
+
+def test_normals_of_the_ball_point_away_from_its_centre():
+    points, triangles = surface_nets(ball(), 0.0)
+    normals = vertex_normals(points, triangles)
+    radial = (points - CENTRE) / np.linalg.norm(points - CENTRE, axis=1, keepdims=True)
+    assert np.einsum("ij,ij->i", normals, radial).min() > 0.9
 
 
 @pytest.mark.parametrize("values", [np.zeros((5, 5, 5)), np.ones((5, 5, 5)), np.ones((1, 5, 5))])

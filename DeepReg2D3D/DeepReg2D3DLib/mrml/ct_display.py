@@ -32,8 +32,8 @@ class BoneSurface:
         self.model.SetAndObserveDisplayNodeID(display.GetID())
         self.model.SetAndObserveTransformNodeID(self._transform.GetID())
 
-    def set_mesh(self, points: np.ndarray, triangles: np.ndarray) -> None:
-        """The surface: points (N, 3) in the CT's LPS, triangles (M, 3)."""
+    def set_mesh(self, points: np.ndarray, triangles: np.ndarray, normals: np.ndarray | None = None) -> None:
+        """The surface: points (N, 3) in the CT's LPS, triangles (M, 3), unit normals (N, 3) for a smooth look."""
         data = vtk.vtkPolyData()
         places = vtk.vtkPoints()
         places.SetData(numpy_to_vtk(np.ascontiguousarray(ras_from_lps(points), dtype=np.float32), deep=True))
@@ -42,9 +42,10 @@ class BoneSurface:
         ids = np.ascontiguousarray(triangles, dtype=np.int64).ravel()
         faces.SetData(3, numpy_to_vtkIdTypeArray(ids, deep=True))
         data.SetPolys(faces)
-        normals = numpy_to_vtk(vertex_normals(ras_from_lps(points), triangles), deep=True)
-        normals.SetName("Normals")
-        data.GetPointData().SetNormals(normals)
+        if normals is not None:
+            array = numpy_to_vtk(np.ascontiguousarray(ras_from_lps(normals), dtype=np.float32), deep=True)
+            array.SetName("Normals")
+            data.GetPointData().SetNormals(array)
         self.model.SetAndObservePolyData(data)
 
     def follow(self, pose: np.ndarray) -> None:
@@ -58,21 +59,6 @@ class BoneSurface:
     def remove(self) -> None:
         """Take it out of the scene."""
         remove(self._scene, self.model, self._transform)
-
-
-def vertex_normals(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
-    """Unit normals (N, 3) float32 of a mesh: the area-weighted mean of the triangles around each point."""
-    a, b, c = (points[triangles[:, n]] for n in range(3))
-    faces = np.cross(b - a, c - a)
-    total = np.stack(
-        [
-            sum(np.bincount(triangles[:, n], faces[:, axis], minlength=len(points)) for n in range(3))
-            for axis in range(3)
-        ],
-        axis=1,
-    )
-    length = np.linalg.norm(total, axis=1, keepdims=True)
-    return (total / np.where(length > 0, length, 1)).astype(np.float32)
 
 
 def show_volume_rendering(logic, ct_node, visible: bool) -> None:

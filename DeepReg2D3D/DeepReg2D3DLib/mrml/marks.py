@@ -9,8 +9,8 @@ import vtk
 from vtk.util.numpy_support import numpy_to_vtk, numpy_to_vtkIdTypeArray
 
 from .cleanup import add, remove
+from .colors import color_table
 from .frames import ras_from_lps
-from .overlay_images import weight_colors
 from .xray_camera import XRayCamera
 
 MAX_POINTS = 3000
@@ -19,6 +19,8 @@ _HEAD = 0.3  # an arrow's head, as a share of its length
 _HEAD_ANGLE = math.radians(25)
 _POINT_SIZE = 4.0
 _LINE_WIDTH = 2.0
+# Weight 0 red, 0.5 yellow, 1 green.
+WEIGHT_STOPS = ((0.0, (1, 0, 0.15, 1)), (0.5, (1, 1, 0.15, 1)), (1.0, (0, 1, 0.15, 1)))
 
 
 def strongest(weights: np.ndarray, count: int) -> np.ndarray:
@@ -64,8 +66,10 @@ class ViewMarks:
         # In slice views it is the size of points as well as the width of lines.
         display.SetSliceIntersectionThickness(int(thickness))
         display.SetScalarVisibility(True)
-        display.SetActiveScalar("colors", vtk.vtkAssignAttribute.POINT_DATA)
-        display.SetScalarRangeFlag(display.UseDirectMapping)
+        display.SetActiveScalar("weight", vtk.vtkAssignAttribute.POINT_DATA)
+        display.SetAndObserveColorNodeID(color_table(self._scene, "DeepReg2D3D weights", WEIGHT_STOPS).GetID())
+        display.SetScalarRangeFlag(display.UseManualScalarRange)
+        display.SetScalarRange(0.0, 1.0)
         model.SetAndObserveDisplayNodeID(display.GetID())
         return model
 
@@ -78,7 +82,7 @@ class ViewMarks:
         """Draw contour points (M, 2), coloured by weight (M,), and their flow (M, 2); all in pixels of ``camera``."""
         if self._points.GetDisplayNode().GetVisibility():
             chosen = strongest(weights, MAX_POINTS)
-            data = _polydata(camera, pixels[chosen], weight_colors(weights[chosen]))
+            data = _polydata(camera, pixels[chosen], weights[chosen])
             count = len(chosen)
             cells = np.stack([np.ones(count, np.int64), np.arange(count)], axis=1)
             data.SetVerts(_cells(cells))
@@ -86,7 +90,7 @@ class ViewMarks:
         if self._arrows.GetDisplayNode().GetVisibility() and flow is not None:
             chosen = strongest(weights, MAX_ARROWS)
             vertices, segments = arrow_lines(pixels[chosen], flow[chosen])
-            data = _polydata(camera, vertices, np.tile(weight_colors(weights[chosen]), (4, 1)))
+            data = _polydata(camera, vertices, np.tile(weights[chosen], 4))
             data.SetLines(_cells(np.concatenate([np.full((len(segments), 1), 2), segments], axis=1)))
             self._arrows.SetAndObservePolyData(data)
 
@@ -101,14 +105,14 @@ class ViewMarks:
         remove(self._scene, self._points, self._arrows)
 
 
-def _polydata(camera: XRayCamera, pixels: np.ndarray, colors: np.ndarray) -> vtk.vtkPolyData:
+def _polydata(camera: XRayCamera, pixels: np.ndarray, weights: np.ndarray) -> vtk.vtkPolyData:
     data = vtk.vtkPolyData()
     points = vtk.vtkPoints()
     places = ras_from_lps(camera.detector_points(pixels)).astype(np.float32)
     points.SetData(numpy_to_vtk(np.ascontiguousarray(places), deep=True))
     data.SetPoints(points)
-    scalars = numpy_to_vtk(np.ascontiguousarray(colors), deep=True, array_type=vtk.VTK_UNSIGNED_CHAR)
-    scalars.SetName("colors")
+    scalars = numpy_to_vtk(np.ascontiguousarray(np.nan_to_num(weights), dtype=np.float32), deep=True)
+    scalars.SetName("weight")
     data.GetPointData().SetScalars(scalars)
     return data
 

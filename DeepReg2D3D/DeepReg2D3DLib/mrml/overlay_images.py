@@ -105,10 +105,3 @@ def _smoothed(image: np.ndarray) -> np.ndarray:
         rows = padded[:-2] + 2 * padded[1:-1] + padded[2:]
         image = (rows[:, :-2] + 2 * rows[:, 1:-1] + rows[:, 2:]) / 16
     return image
-
-
-def weight_colors(weights: np.ndarray) -> np.ndarray:
-    """(M, 3) uint8: 0 red, 0.5 yellow, 1 green."""
-    share = np.clip(np.nan_to_num(np.asarray(weights, dtype=np.float32)), 0, 1)
-    red, green = np.clip(2 - 2 * share, 0, 1), np.clip(2 * share, 0, 1)
-    return (np.stack([red, green, np.full_like(share, 0.15)], axis=-1) * 255).astype(np.uint8)

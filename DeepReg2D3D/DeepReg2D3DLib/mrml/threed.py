@@ -104,7 +104,7 @@ class ThreeDScene:
             return
         if self._surface is None:
             self._surface = BoneSurface(self._scene)
-        self._surface.set_mesh(reply["points"], reply["triangles"])
+        self._surface.set_mesh(reply["points"], reply["triangles"], reply.get("normals"))
         self._surface_of = key
         self._surface.follow(self._pose)
         self._surface.set_visible(self._shown_as == "surface")

@@ -77,3 +77,18 @@ def _triangles(inside: np.ndarray, number: np.ndarray) -> np.ndarray:
     if not faces:
         return np.zeros((0, 3), np.int32)
     return np.ascontiguousarray(np.concatenate(faces), dtype=np.int32)
+
+
+def vertex_normals(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    """Unit normals (N, 3) float32 of a mesh: the area-weighted mean of the triangles around each point."""
+    a, b, c = (points[triangles[:, n]] for n in range(3))
+    faces = np.cross(b - a, c - a)
+    total = np.stack(
+        [
+            sum(np.bincount(triangles[:, n], faces[:, axis], minlength=len(points)) for n in range(3))
+            for axis in range(3)
+        ],
+        axis=1,
+    )
+    length = np.linalg.norm(total, axis=1, keepdims=True)
+    return (total / np.where(length > 0, length, 1)).astype(np.float32)

@@ -260,7 +260,7 @@ class EngineClient(WorkerLink):
     def bone_surface(
         self, on_done: Done, hu: float = 250.0, spacing_mm: float = 3.0, on_error: Refused | None = None
     ) -> None:
-        """The CT's bone as a mesh: {"points": (N, 3) CT LPS mm, "triangles": (M, 3)}."""
+        """The CT's bone as a mesh: {"points", "normals": (N, 3) CT LPS mm, "triangles": (M, 3)}."""
         self.request("bone_surface", on_done, on_error, hu=float(hu), spacing_mm=float(spacing_mm))
 
     def read_pose(self, path: str | Path, on_done: Done, on_error: Refused | None = None) -> None:

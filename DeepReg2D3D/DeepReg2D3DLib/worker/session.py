@@ -25,7 +25,7 @@ from ..engine.volume import Volume
 from ..engine.volume_io import load_volume
 from ..engine.xray import XRay
 from .arrays import ArrayFolder
-from .bone_surface import surface_nets
+from .bone_surface import surface_nets, vertex_normals
 from .live_drr import LiveDrr
 from .messages import Request
 from .session_files import FILE_REQUESTS, camera_to_json, read_view
@@ -33,6 +33,7 @@ from .session_files import FILE_REQUESTS, camera_to_json, read_view
 Progress = Callable[[str, float | None], None]
 _SLAB_VOXELS = 4_000_000
 _BONE_HU = 250.0
+_MOST_TRIANGLES = 200_000  # more than this a 3D view with software OpenGL can't turn smoothly
 
 
 class EngineSession:
@@ -194,13 +195,16 @@ class EngineSession:
     def _bone_surface(self, fields: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
         volume = self._need_ct()
         spacing = max(fields.get("spacing_mm", 3.0), *(0.5 * s for s in volume.spacing))
-        coarse = volume.cropped_to_body().resampled(spacing)
-        points, triangles = surface_nets(coarse.hu.numpy(), fields.get("hu", _BONE_HU))
+        body = volume.cropped_to_body()
+        while True:
+            coarse = body.resampled(spacing)
+            points, triangles = surface_nets(coarse.hu.numpy(), fields.get("hu", _BONE_HU))
+            if len(triangles) <= _MOST_TRIANGLES:
+                break
+            spacing *= 1.25
         matrix = coarse.ijk_to_ct.numpy()
-        return {
-            "points": (points @ matrix[:3, :3].T + matrix[:3, 3]).astype(np.float32),
-            "triangles": triangles,
-        }
+        points = (points @ matrix[:3, :3].T + matrix[:3, 3]).astype(np.float32)
+        return {"points": points, "triangles": triangles, "normals": vertex_normals(points, triangles)}
 
     def _initial_pose(self, fields: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
         kind = fields.get("kind", "centre")
