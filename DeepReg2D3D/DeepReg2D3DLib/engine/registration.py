@@ -26,7 +26,7 @@ from .poses import check_rigid, invert_pose, transform_points, transform_vectors
 from .ppc import PpcSystem, SolverSettings, build_system, solve_motion, stack_views
 from .presets import Level, Preset, get_preset
 from .region import depth_of, field_is_empty, level_xray, pixel_at_depth, region_of_interest
-from .search import SearchSettings, search_pose
+from .search import Candidate, SearchSettings, search_candidates
 from .setup import RegistrationSetup
 from .similarity import gradient_ncc
 from .volume import Volume
@@ -205,26 +205,48 @@ class _Registration:
         return "converged" if finished else "stopped"
 
     def _search(self, settings: SearchSettings) -> float:
-        """Move to a better start, where there is one, view after view; returns the motion in mm."""
+        """Move to a better start, where there is one; returns the motion in mm.
+
+        View after view proposes candidates from those so far; a few steps from each then show which one is right.
+        """
         before = self.pose
+        candidates = [Candidate(before, 0.0)]
         for number in range(len(self.xrays)):
-            views = self._views(settings.long_side, settings.margin_mm)
-            view = views[number]
-            found = search_pose(self.setup.surface, view.xray, view.renderer, self.pose, settings)
-            if found is self.pose:
-                continue
-            self._measure(views)
-            given, similarity = self.pose, self.similarity
-            self.pose = check_rigid(found, "The pose after the search")
-            self._measure(views)
-            # What one view gains must not be another's loss.
-            if self.similarity < similarity:
-                self.pose = given
+            proposed = []
+            for candidate in candidates:
+                self.pose = candidate.ct_to_world
+                try:
+                    view = self._views(settings.long_side, settings.margin_mm)[number]
+                except DegenerateError:
+                    continue
+                found = search_candidates(self.setup.surface, view.xray, view.renderer, self.pose, settings)
+                proposed += [Candidate(c.ct_to_world, c.score + candidate.score) for c in found]
+            proposed.sort(key=lambda c: -c.score)
+            candidates = proposed[: settings.candidates + 1] or candidates
+        if len(candidates) > 1:
+            candidates = [self._tried(candidate.ct_to_world, settings.trial_steps) for candidate in candidates]
+        best = max(candidates, key=lambda c: c.score)
+        self.pose, self.matches, self.points = best.ct_to_world, [], 0
         if self.pose is before:
             return 0.0
         points = self.setup.surface.points[::50].to("cpu", torch.float64)
         moved = transform_points(self.pose, points) - transform_points(before, points)
         return float(moved.norm(dim=-1).mean())
+
+    def _tried(self, pose: Tensor, steps: int) -> Candidate:
+        """Where a few steps at the first level lead from a pose, and the similarity there."""
+        self.pose = pose
+        level = self.preset.levels[0]
+        try:
+            views = self._views(level.long_side, level.margin_mm)
+            self._measure(views)
+            for step in range(steps):
+                progress = Progress(0, len(self.preset.levels), step, level.steps, level.search_px[0])
+                self._step(views, progress, level.damping[0])
+                self._measure(views)
+        except DegenerateError:
+            return Candidate(pose, -1.0)
+        return Candidate(self.pose, self.similarity)
 
     def _views(self, long_side: int, margin_mm: float) -> list[_LevelView]:
         """The views around the CT at the current pose, at a resolution."""

@@ -2,8 +2,9 @@
 
 Contour matching needs a start from which most patches lie within its window. Where the pose is off by more, a DRR
 looks much like the X-ray but elsewhere: so DRRs at a few turned poses are correlated with the X-ray over all shifts at
-once, by FFT, and the best turn and shift become the start. What is correlated are gradients (Penney et al., IEEE TMI 1998),
-tamed so that no single edge (skin, implant) decides, and normalised over the pixels that are valid in both.
+once, by FFT. What is correlated are gradients (Penney et al., IEEE TMI 1998), tamed so that no single edge (skin,
+implant) decides, and normalised over the pixels that are valid in both. The best places become candidates, which the
+first steps of the registration then tell apart.
 """
 
 from __future__ import annotations
@@ -34,6 +35,13 @@ class SearchSettings:
     largest_shift_mm: float = 75.0
     least_gain: float = 0.02
     """A new start must correlate this much better than the given one: where that is good already, it stays."""
+    candidates: int = 3
+    rival: float = 0.8
+    """Candidates that correlate less than this share of the best one are not tried."""
+    apart_mm: float = 15.0
+    """Candidates differ in place by at least this much."""
+    trial_steps: int = 2
+    """Steps at the first level after which the candidates are compared by their similarity."""
 
 
 def correlation_over_shifts(drr: Tensor, xray: Tensor, mask: Tensor, largest: int) -> Tensor:
@@ -73,16 +81,21 @@ def _tamed(gradient: Tensor, valid: Tensor) -> Tensor:
     return gradient / (length + mean).clamp_min(1e-12).sqrt() * valid
 
 
-def search_pose(
-    surface: SurfacePoints,
-    xray: XRay,
-    renderer: DrrRenderer,
-    ct_to_world: Tensor,
-    settings: SearchSettings,
-) -> Tensor:
-    """The pose (4, 4) near ``ct_to_world`` under which the CT looks most like one X-ray, or the given one.
+@dataclass(frozen=True)
+class Candidate:
+    """A possible start: ct_to_world (4, 4) and its correlation with the X-ray."""
 
-    xray: already cropped and resized to the resolution of the search. Turns are about the middle of the surface.
+    ct_to_world: Tensor
+    score: float
+
+
+def search_candidates(
+    surface: SurfacePoints, xray: XRay, renderer: DrrRenderer, ct_to_world: Tensor, settings: SearchSettings
+) -> list[Candidate]:
+    """The given pose (4, 4) first, then those near it under which the CT looks most like one X-ray, best first.
+
+    xray: already cropped and resized to the resolution of the search. Turns are about the middle of the surface. Poses
+    that correlate much worse than the best one are left out; so is the given one, where it is much worse.
     """
     camera = xray.camera
     to_world = invert_pose(camera.world_to_camera)
@@ -92,25 +105,31 @@ def search_pose(
     poses = torch.stack(list(_turned(ct_to_world, to_world[:3, :3], centre, settings)))
     pixel = depth / float(camera.intrinsics[1, 1])
     largest = max(2, min(round(settings.largest_shift_mm / pixel), max(camera.size) - 1))
-    surfaces = []
+    scores = []
     with torch.no_grad():
         for chunk in poses.split(16):
             drr = renderer(camera.ct_to_camera(chunk), camera.intrinsics, camera.size).to(torch.float32)
-            surfaces.append(correlation_over_shifts(drr, xray.line_integral, xray.mask, largest))
-    scores = torch.cat(surfaces)
-    start = float(scores[0, largest, largest])
-    flat = int(scores.argmax())
-    if float(scores.flatten()[flat]) < start + settings.least_gain:
-        return ct_to_world
-    side = 2 * largest + 1
-    number, dv, du = flat // side**2, flat // side % side - largest, flat % side - largest
-    shift = torch.tensor(
-        [du * depth / float(camera.intrinsics[0, 0]), dv * depth / float(camera.intrinsics[1, 1]), 0.0],
-        dtype=torch.float64,
-    )
-    found = poses[number].clone()
-    found[:3, 3] += to_world[:3, :3] @ shift
-    return found
+            scores.append(correlation_over_shifts(drr, xray.line_integral, xray.mask, largest))
+    best, turn = torch.cat(scores).max(dim=0)
+    given = float(scores[0][0, largest, largest])
+    start = Candidate(ct_to_world, given)
+    candidates = []
+    apart = max(2, round(settings.apart_mm / pixel))
+    for _ in range(settings.candidates):
+        flat = int(best.argmax())
+        row, column = divmod(flat, best.shape[1])
+        score = float(best[row, column])
+        if score < given + settings.least_gain or (candidates and score < settings.rival * candidates[0].score):
+            break
+        shift = torch.tensor([column - largest, row - largest, 0.0], dtype=torch.float64)
+        shift[:2] *= depth / camera.intrinsics.diagonal()[:2]
+        found = poses[int(turn[row, column])].clone()
+        found[:3, 3] += to_world[:3, :3] @ shift
+        candidates.append(Candidate(found, score))
+        best[max(0, row - apart) : row + apart + 1, max(0, column - apart) : column + apart + 1] = -1.0
+    if candidates and given < 0.5 * candidates[0].score:
+        return candidates
+    return [start, *candidates]
 
 
 def _turned(pose: Tensor, axes: Tensor, centre: Tensor, settings: SearchSettings) -> Iterator[Tensor]:
