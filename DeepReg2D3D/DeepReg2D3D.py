@@ -7,7 +7,7 @@ from typing import Annotated
 import qt
 import slicer
 import vtk
-from DeepReg2D3DLib.gui.choices import CtDisplay, Device, Method, OverlayMode, Preset
+from DeepReg2D3DLib.gui.choices import CtDisplay, Device, Method, OverlayMode, Preset, defaultMethod
 from DeepReg2D3DLib.gui.panel import Panel
 from DeepReg2D3DLib.gui.registration_logic import RegistrationLogic
 from slicer import vtkMRMLLinearTransformNode, vtkMRMLScalarVolumeNode
@@ -93,7 +93,7 @@ class DeepReg2D3DParameterNode:
     handles3D: bool = False
     handles2D: bool = False
     dragOverlay: bool = True
-    method: Method = Method.DEEP_ITERATIVE
+    method: Method = defaultMethod()
     preset: Preset = Preset.ACCURATE
     device: Device = Device.AUTO
     showPlot: bool = True

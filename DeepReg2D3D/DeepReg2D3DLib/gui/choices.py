@@ -6,6 +6,9 @@ from enum import Enum
 
 from slicer.i18n import tr as _
 
+from ..engine.errors import InputError
+from ..resources import models_dir
+
 
 class Method(Enum):
     """Rows of the publication's table; the value is the engine's name."""
@@ -24,6 +27,15 @@ class Method(Enum):
             Method.DPPC_ATTENTION: _("DPPC with learned weights"),
             Method.PPC_FLOW_ATTENTION: _("PPC with flow and learned weights"),
         }[self]
+
+
+def defaultMethod() -> Method:
+    """The learned method where its weights are installed, else the one that needs none."""
+    try:
+        has_weights = any(models_dir().glob("*.pt"))
+    except InputError:
+        has_weights = False
+    return Method.DEEP_ITERATIVE if has_weights else Method.DPPC
 
 
 class Preset(Enum):

@@ -48,6 +48,7 @@ class GeometryForm:
         self._node = None
         self._filling = False
         self._enabled = True
+        self._changed = False
         # What was shown, to tell which numbers a person has changed; keyed by spin box.
         self._shown: dict[str, float] = {}
         self._values: dict[str, float] = {}
@@ -63,7 +64,7 @@ class GeometryForm:
 
     def set_enabled(self, enabled: bool) -> None:
         self._enabled = enabled
-        self._mark(self._ui.geometryApplyButton.isEnabled())
+        self._mark(self._changed)
 
     def show(self, node) -> None:
         """Shows the node's geometry."""
@@ -109,12 +110,13 @@ class GeometryForm:
             self._mirrored = bool(checked)
             self._mark(True)
 
-    def _on_kind(self, index) -> None:
+    def _on_kind(self, _index) -> None:
         if not self._filling:
-            self._kind = int(index)
+            self._kind = self._ui.imageKindComboBox.currentIndex
             self._mark(True)
 
     def _mark(self, changed: bool) -> None:
+        self._changed = changed
         self._ui.geometryApplyButton.setEnabled(changed and self._enabled)
         self._ui.geometryCancelButton.setEnabled(changed and self._enabled)
 

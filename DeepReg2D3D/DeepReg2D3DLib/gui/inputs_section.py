@@ -75,7 +75,7 @@ class InputsSection(Section):
         if item is None:
             item = qt.QTableWidgetItem(text)
             if column > 0:
-                item.setFlags(qt.Qt.ItemIsSelectable | qt.Qt.ItemIsEnabled)
+                item.setFlags(item.flags() ^ qt.Qt.ItemIsEditable)
             self.ui.viewsTable.setItem(row, column, item)
         else:
             item.setText(text)

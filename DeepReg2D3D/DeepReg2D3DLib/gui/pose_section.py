@@ -106,10 +106,12 @@ class PoseSection(Section):
             self._gesture.cancel()
             self._gesture = None
 
-    def _on_preset(self, index) -> None:
+    def _on_preset(self, _index) -> None:
+        # Not the argument: Qt 5 has the signal with a text as well.
+        index = self.ui.posePresetComboBox.currentIndex
         self.ui.posePresetComboBox.setCurrentIndex(0)
-        if 1 <= int(index) <= len(self._presets):
-            self.logic.applyPosePreset(self._presets[int(index) - 1].value)
+        if 1 <= index <= len(self._presets):
+            self.logic.applyPosePreset(self._presets[index - 1].value)
 
     def _on_load(self, _checked=False) -> None:
         path = files.open_file(_("Load a pose"), "Pose (*.json *.tfm *.txt);;(*)")

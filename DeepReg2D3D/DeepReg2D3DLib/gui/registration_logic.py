@@ -8,6 +8,7 @@ with events processed, and raise RuntimeError with that text.
 from __future__ import annotations
 
 import json
+import time
 
 import numpy as np
 import qt
@@ -55,8 +56,10 @@ class RegistrationLogic:
         self._syncing = False
         self._deferred = None
         self._failures: list[str] = []
-        for signal in (self.client.error, self.session.inputs.failed, self.session.files.failed):
+        for signal in (self.session.inputs.failed, self.session.files.failed):
             signal.connect(self._on_failure)
+        # Warnings, too; what a request was refused for comes through its own callback.
+        self.client.error.connect(lambda text, _detail: self.message.emit(text))
         self.session.run.finished.connect(self._on_finished)
 
     # --- engine ---
@@ -272,10 +275,9 @@ class RegistrationLogic:
     def register(self, wait: bool = True, method=None, preset=None, device=None) -> dict | None:
         """Registers from the present pose. Names of method, preset and device as on the command line; by default the
         panel's choices. With `wait` returns the result (see `result`)."""
-        if wait and not self.client.wait_until(
-            lambda: self.session.inputs.ready or bool(self._failures), 120.0, slicer.app.processEvents
-        ):
-            raise RuntimeError("The engine did not take the inputs over in two minutes.")
+        if wait:
+            self.session.inputs.send_now()
+            self._wait(lambda: self.session.inputs.ready, True, lambda: None)
         finished = []
         self.session.run.finished.connect(finished.append)
         try:
@@ -367,12 +369,16 @@ class RegistrationLogic:
         if not wait:
             return None
         self._failures = []
-        ended = self.client.wait_until(
-            lambda: condition() or bool(self._failures), seconds, pump=slicer.app.processEvents
-        )
+        ended = self.client.wait_until(lambda: condition() or bool(self._failures), seconds, pump=letEventsHappen)
         if not condition():
             raise RuntimeError(self._failures[0] if ended and self._failures else "The engine did not answer in time.")
         return value()
+
+
+def letEventsHappen():
+    """Processes events, and leaves the processor to the engine for a moment."""
+    slicer.app.processEvents()
+    time.sleep(0.005)
 
 
 def interactorOf(sliceNode):

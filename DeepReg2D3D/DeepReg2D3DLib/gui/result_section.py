@@ -102,7 +102,7 @@ def confidence_words(result: dict | None) -> str:
     elif status == "converged":
         headline = _("Converged. Check the overlay before you use it.")
     else:
-        headline = _("Not converged within the allowed iterations: check the overlay, or register again.")
+        headline = _("All iterations were used. Check the overlay before you use it, or register again.")
     reasons = [result.get("text") or "", *result.get("warnings", [])]
     if result.get("accepted"):
         reasons.append(_("Accepted."))

@@ -43,6 +43,7 @@ class EngineInputs:
         self._timer = None
         self._observers: list[tuple] = []
         client.state_changed.connect(self._on_state)
+        client.ready.connect(lambda *_: self._soon())
         client.ct_loaded.connect(self._on_reloaded)
         client.views_loaded.connect(self._on_reloaded)
 
@@ -85,12 +86,15 @@ class EngineInputs:
         self._drop_transfer()
         if state == "stopped":  # its files are gone too
             self._forget()
+        # After a crash the client loads again what the engine had; what was on its way is lost and sent again.
+        self._sent_ct, self._sent_views = self._held_ct, self._held_views
         self.changed.emit()
 
     def _on_reloaded(self, *_) -> None:
         """The client gave a new process what the last one had."""
         self._loaded_ct, self._loaded_views = self._held_ct, self._held_views
         self.changed.emit()
+        self.send_now()
 
     def _forget(self) -> None:
         self._sent_ct = self._sent_views = self._loaded_ct = self._loaded_views = None
@@ -124,6 +128,10 @@ class EngineInputs:
             node.RemoveObserver(tag)
         self._observers = []
 
+    def _soon(self) -> None:
+        if self._timer is None:
+            self._timer = self._call_later(SETTLE_SECONDS, self.send_now)
+
     def _refresh(self) -> None:
         before = (self._wanted_ct, self._wanted_views)
         try:
@@ -134,8 +142,7 @@ class EngineInputs:
         self._wanted_views = tuple(_view_key(node, name) for node, name in self.named_xrays())
         if (self._wanted_ct, self._wanted_views) == before and self._timer is None and self.ready:
             return
-        if self._timer is None:
-            self._timer = self._call_later(SETTLE_SECONDS, self.send_now)
+        self._soon()
         if (self._wanted_ct, self._wanted_views) != before:
             self.changed.emit()
 

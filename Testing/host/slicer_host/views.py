@@ -15,6 +15,9 @@ THREED_MANAGERS = (
     "vtkMRMLLinearTransformsDisplayableManager",
 )
 
+# Of every view, pixels.
+SIZE = (320, 320)
+
 
 class _View:
     """A render window with an interactor, filled by the displayable managers of a kind of view."""
@@ -44,6 +47,10 @@ class _View:
     def renderWindow(self):
         return self.window
 
+    def resize(self, width: int, height: int) -> None:
+        self.window.SetSize(width, height)
+        self._interactor.SetSize(width, height)
+
     def picture(self, path: str) -> None:
         """Draws the view into a PNG file."""
         self.before_picture()
@@ -60,8 +67,9 @@ class _View:
 class SliceWidget:
     """`layoutManager().sliceWidget(name)`."""
 
-    def __init__(self, node, logic, application_logic, size=(320, 320)):
+    def __init__(self, node, logic, application_logic):
         factory = slicer.vtkMRMLSliceViewDisplayableManagerFactory.GetInstance()
+        size = SIZE
         self._view = _View(factory, SLICE_MANAGERS, node, application_logic, size)
         self._logic = logic
         self._node = node
@@ -72,6 +80,7 @@ class SliceWidget:
         self._mapper = mapper
         self._image = vtk.vtkActor2D()
         self._image.SetMapper(mapper)
+        self._image.GetProperty().SetDisplayLocationToBackground()  # under the models of the slice view
         self._view.renderer.AddViewProp(self._image)
         self._view.before_picture = self._connect
 
@@ -92,9 +101,9 @@ class SliceWidget:
 class ThreeDWidget:
     """`layoutManager().threeDWidget(index)`."""
 
-    def __init__(self, node, application_logic, size=(320, 320)):
+    def __init__(self, node, application_logic):
         factory = slicer.vtkMRMLThreeDViewDisplayableManagerFactory.GetInstance()
-        self._view = _View(factory, THREED_MANAGERS, node, application_logic, size)
+        self._view = _View(factory, THREED_MANAGERS, node, application_logic, SIZE)
         self._node = node
 
     def threeDView(self):
