@@ -271,6 +271,31 @@ def test_stop_without_waiting_leaves_nothing(client):
     assert not folder.exists() and not alive(pid)
 
 
+def test_it_can_be_started_again_while_it_is_still_ending(client):
+    client.set_views([{"name": "AP", "camera": CAMERA, "image": np.full((3, 4), 1.0)}])
+    assert client.wait_until(lambda: client.view_names, 20)
+    client.stop()
+    client.set_views([{"name": "AP", "camera": CAMERA, "image": np.full((3, 4), 2.0)}])
+    assert client.wait_until(lambda: len(client.seen.of("views_loaded")) == 2, 20)
+    assert client.seen.of("views_loaded")[1]["means"] == [2.0]
+    client.load_ct_file("ct.nrrd", "CT")
+    client.render(shifted(3))
+    assert client.wait_until(lambda: client.seen.of("rendered"), 20)
+    assert client.seen.of("rendered")[0].views[0].drr[0, 0] == 3
+
+
+def test_a_picture_that_is_lost_does_not_stop_the_next(client):
+    client.load_ct_file("ct.nrrd", "CT")
+    assert client.wait_until(lambda: client.seen.of("ct_loaded"), 20)
+    client.render(shifted(1))
+    lost = client._render_id
+    gone = {"$array": {"file": "gone", "dtype": "int8", "shape": [9]}}
+    client._received(json.dumps({"v": 1, "type": "rendered", "id": lost, "a": gone}).encode() + b"\n")
+    client.render(shifted(2))
+    assert client.wait_until(lambda: client.seen.of("rendered"), 20)
+    assert client.wait_until(lambda: client.seen.of("rendered")[-1].pose[0, 3] == 2, 20)
+
+
 # --- the protocol itself, without the client -------------------------------------------------------------------------
 
 

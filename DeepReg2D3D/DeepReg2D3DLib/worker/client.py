@@ -117,6 +117,7 @@ class EngineClient(WorkerLink):
         Each: ``name``, ``camera`` (see ``messages.is_camera``), ``image_kind``, and ``path`` or ``image`` (rows,
         columns) as a numpy array.
         """
+        self.start()  # before anything is written: a process that is still ending takes its folder with it
         stored = []
         for view in views:
             fields = {key: view[key] for key in ("name", "camera", "image_kind", "path") if view.get(key) is not None}
@@ -335,6 +336,9 @@ class EngineClient(WorkerLink):
         self._reloading.clear()
         if self.run_id is not None:
             self._end_run(status, text)
+
+    def _on_end(self) -> None:
+        self.forget()
 
     def _end_run(self, status: str, text: str) -> None:
         """Tell of the end of a run that the worker can't tell of; the pose is its last good one."""

@@ -95,7 +95,7 @@ class WorkerLink:
 
     @property
     def folder(self) -> ArrayFolder:
-        """The folder of the mapped arrays; made on first use, gone after ``stop``."""
+        """The folder of the mapped arrays; made on first use, gone after ``stop``; ``start`` before you write to it."""
         if self._arrays is None:
             remove_abandoned()
             self._arrays = ArrayFolder.create()
@@ -105,7 +105,8 @@ class WorkerLink:
         """Start the process; no effect where it runs. ``ready`` follows."""
         if self._transport is not None and not self._closing:
             return
-        self._detach()
+        if self._transport is not None:  # still ending, and removing its folder: the new one gets another
+            self._end()
         token = uuid.uuid4().hex
         self.folder.claim(token)
         self._buffer, self._log_tail, self._gave_up = b"", "", ""
@@ -211,10 +212,18 @@ class WorkerLink:
             self._buffer = b""
 
     def _line(self, line: bytes) -> None:
+        if self._closing or self._arrays is None:
+            return  # nobody waits for it, and its arrays may be gone
+        message: dict[str, Any] = {}
         try:
-            message, files = self.folder.inside(parse_answer(line))
+            message = parse_answer(line)
+            message, files = self._arrays.inside(message)
         except (MessageError, ArrayError, KeyError, TypeError, ValueError, OSError) as error:
             self.log.emit(f"A line from the engine was ignored: {error}")
+            pending = self._pending.pop(message.get("id"), None)
+            if pending is not None:  # whoever asked must not wait for ever
+                self._refuse(pending, "An answer of the engine could not be read.", str(error))
+                self._on_refused(pending.kind)
             return
         if files:  # copied: the worker may use the file again
             self._transport.write(encode("release", 0, files=files))
@@ -271,6 +280,9 @@ class WorkerLink:
 
     def _on_lost(self, text: str, status: str) -> None:
         """The process is gone (or going): nothing that was asked for will come."""
+
+    def _on_end(self) -> None:
+        """The process was ended on purpose; the array folder is about to go."""
 
     def _is_registering(self) -> bool:
         return False
@@ -373,6 +385,7 @@ class WorkerLink:
     def _end(self) -> None:
         """Nothing of ours is left: no process, no files."""
         self._detach()
+        self._on_end()
         if self._arrays is not None:
             self._arrays.remove()
             self._arrays = None
