@@ -21,7 +21,7 @@ def settings(cases, out, **more) -> EvaluationSettings:
 
 @pytest.fixture(scope="module")
 def finished(small_case, tmp_path_factory):
-    """An evaluation of two starts in each view, interrupted after its first row and then resumed; with its first row."""
+    """An evaluation of two starts a view, interrupted after a row and resumed; with that row and what it told."""
     out = tmp_path_factory.mktemp("evaluated")
 
     def interrupt(done, total, text):
