@@ -31,6 +31,11 @@ class Progress:
     search_px: float = 20.0
 
     @property
+    def fraction(self) -> float:
+        """How much of the registration lies behind, from 0 to 1, if no level ends early."""
+        return (self.level + self.step / max(1, self.steps)) / max(1, self.levels)
+
+    @property
     def last_level(self) -> bool:
         """True on the finest level."""
         return self.level == self.levels - 1

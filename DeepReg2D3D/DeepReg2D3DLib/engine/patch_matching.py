@@ -30,6 +30,9 @@ class PatchSettings:
     layers: int = 5
     layer_share: float = 0.5
     """Share of the depth-layered gradients in a patch; the rest is the gradient of the whole DRR."""
+    layered_until: float = 0.5
+    """Part of the registration that uses layers. While the pose is off, structures at other depths move apart from the
+    point; once it is nearly right, they belong to the picture, and the whole DRR alone is free of bias."""
     smoothing: float = 1.0
     threshold: float = 0.35
     """Correlation below which a match counts for nothing."""
@@ -74,11 +77,12 @@ class PatchMatching:
         settings = self.settings
         half = settings.half_size
         whole = image_gradient(scene.drr, settings.smoothing)
+        layer_share = settings.layer_share if scene.progress.fraction < settings.layered_until else 0.0
         templates = torch.zeros(len(scene.contour), 2 * half + 1, 2 * half + 1, 2, device=whole.device)
-        if settings.layer_share < 1:
+        if layer_share < 1:
             patches = sample_patches(whole, scene.contour.pixels, scene.normals, half, half)
-            templates += (1 - settings.layer_share) * _unit(patches)
-        if settings.layer_share > 0:
+            templates += (1 - layer_share) * _unit(patches)
+        if layer_share > 0:
             layers, layer_of_point = depth_layers(scene, settings.layers, settings.smoothing)
             for index in range(layers.shape[0]):
                 chosen = (layer_of_point == index).nonzero()[:, 0]
@@ -87,7 +91,7 @@ class PatchMatching:
                 patches = sample_patches(
                     layers[index : index + 1], scene.contour.pixels[chosen], scene.normals[chosen], half, half
                 )
-                templates[chosen] += settings.layer_share * _unit(patches)
+                templates[chosen] += layer_share * _unit(patches)
         return templates
 
 

@@ -50,8 +50,8 @@ class Preset:
 ACCURATE = Preset(
     name="accurate",
     levels=(
-        Level(160, 6, 40.0, (14, 8), (1e-2, 1e-4)),
-        Level(320, 8, 25.0, (10, 5), (1e-3, 1e-6)),
+        Level(160, 5, 40.0, (14, 8), (1e-2, 1e-4)),
+        Level(320, 7, 25.0, (10, 5), (1e-3, 1e-6)),
     ),
     search=SearchSettings(),
     refine=True,

@@ -34,8 +34,11 @@ from .xray import XRay
 
 COUNTED_WEIGHT = 0.01
 """A correspondence counts as used above this weight."""
-RESELECT_PX = 0.5
+RESELECT_PX = 1.0
 """Contour points are selected anew once they have moved this far on average."""
+CONTOUR_TOLERANCES = (0.07, 0.12)
+"""|cos| between gradient and viewing ray: 4 degrees, or 7 where that gives fewer than ENOUGH_POINTS."""
+ENOUGH_POINTS = 250
 FEWEST_POINTS = 30
 LEAST_SIMILARITY = 0.05
 
@@ -296,16 +299,7 @@ class _Registration:
         pose = ct_to_camera.to(self.setup.surface.points)
         intrinsics = camera.intrinsics.to(pose)
         if view.contour is None or view.moved_px > RESELECT_PX:
-            strength = image_gradient(view.drr, 1.0)[0]
-            view.contour = apparent_contour_points(
-                self.setup.surface,
-                pose,
-                intrinsics,
-                camera.size,
-                None,
-                self.preset.max_points,
-                strength_image=strength,
-            )
+            view.contour = self._select_contour(view, pose, intrinsics)
             view.moved_px = 0.0
         else:
             # The same points, so that the last steps settle instead of jumping between selections.
@@ -313,6 +307,24 @@ class _Registration:
             view.contour = ContourPoints(view.contour.points, view.contour.gradients, pixels)
         contour = view.contour
         return Scene(view.drr, view.xray, ct_to_camera, contour, self.setup.surface, view.renderer, progress)
+
+    def _select_contour(self, view: _LevelView, pose: Tensor, intrinsics: Tensor) -> ContourPoints:
+        """Contour points at a pose; where a small bone has few, those that are less exactly on the contour, too."""
+        strength = image_gradient(view.drr, 1.0)[0]
+        for tolerance in CONTOUR_TOLERANCES:
+            contour = apparent_contour_points(
+                self.setup.surface,
+                pose,
+                intrinsics,
+                view.xray.camera.size,
+                None,
+                self.preset.max_points,
+                tolerance=tolerance,
+                strength_image=strength,
+            )
+            if len(contour) >= ENOUGH_POINTS:
+                break
+        return contour
 
     def _system(self, prepared: list[tuple[Scene, Matches]]) -> PpcSystem:
         """The stacked system of all views, in world, about the centroid of all their points, on the CPU."""

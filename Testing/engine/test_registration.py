@@ -1,0 +1,254 @@
+"""The registration loop on a small body made of ellipsoids: recovery, bookkeeping, refusals, masks, several views."""
+
+import dataclasses
+import itertools
+import math
+
+import pytest
+import torch
+from DeepReg2D3DLib.engine.camera import Camera
+from DeepReg2D3DLib.engine.correspondences import Matches, Scene
+from DeepReg2D3DLib.engine.drr import DrrRenderer
+from DeepReg2D3DLib.engine.errors import DegenerateError, InputError
+from DeepReg2D3DLib.engine.methods import Method
+from DeepReg2D3DLib.engine.metrics import mrpd, mtre
+from DeepReg2D3DLib.engine.poses import exp_rotation, make_pose, motion_about
+from DeepReg2D3DLib.engine.ppc import SolverSettings
+from DeepReg2D3DLib.engine.presets import Level, Preset
+from DeepReg2D3DLib.engine.registration import register
+from DeepReg2D3DLib.engine.search import SearchSettings
+from DeepReg2D3DLib.engine.setup import RegistrationSetup
+from DeepReg2D3DLib.engine.volume import Volume
+from DeepReg2D3DLib.engine.xray import XRay
+
+SIZE = 120
+QUICK = Preset(
+    name="quick",
+    levels=(Level(80, 4, 30.0, (10, 6), (1e-2, 1e-4)), Level(120, 5, 20.0, (6, 4), (1e-4, 1e-6))),
+    max_points=400,
+)
+TRUTH = make_pose(
+    exp_rotation(torch.tensor([0.1, -0.2, 0.05], dtype=torch.float64)), torch.tensor([4.0, 9.0, -3.0]).double()
+)
+
+
+def body() -> Volume:
+    """Eleven ellipsoids of bone, hollowed, in soft tissue, on 2 mm voxels."""
+    n, spacing = 64, 2.0
+    generator = torch.Generator().manual_seed(7)
+    axis = (torch.arange(n, dtype=torch.float32) - (n - 1) / 2) * spacing
+    z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
+    hu = torch.where(x**2 + (1.2 * y) ** 2 < 58**2, 40.0, -1000.0)
+    for index in range(11):
+        if index < 5:
+            centre = torch.tensor([2.0 * index - 4, 14.0, 22.0 * (index - 2)])
+            axes = torch.tensor([13.0, 10.0, 8.0])
+        else:
+            centre = 34 * (2 * torch.rand(3, generator=generator) - 1)
+            axes = 4 + 8 * torch.rand(3, generator=generator)
+        turn = exp_rotation(0.8 * torch.randn(3, generator=generator))
+        offset = torch.stack([x, y, z], dim=-1) - centre
+        radius = ((offset @ turn) / axes).norm(dim=-1)
+        hu = torch.where(radius < 1, 700.0, hu)
+        hu = torch.where(radius < 0.7, 250.0, hu)
+    affine = torch.diag(torch.tensor([spacing, spacing, spacing, 1.0], dtype=torch.float64))
+    affine[:3, 3] = -(n - 1) / 2 * spacing
+    return Volume(hu=hu.to(torch.int16), ijk_to_ct=affine, name="body")
+
+
+def camera(lateral: bool, mirrored: bool = False) -> Camera:
+    rows = [[0, 1, 0, 0], [0, 0, -1, 0], [-1, 0, 0, 600]] if lateral else [[1, 0, 0, 0], [0, 0, -1, 0], [0, 1, 0, 600]]
+    return Camera.from_parameters(
+        source_to_detector=900.0,
+        pixel_spacing=(1.8, 1.8),
+        principal_point=(SIZE / 2 + 2, SIZE / 2 - 3),
+        world_to_camera=torch.tensor([*rows, [0, 0, 0, 1]], dtype=torch.float64),
+        columns=SIZE,
+        rows=SIZE,
+        mirrored=mirrored,
+        name="LAT" if lateral else "AP",
+    )
+
+
+def photograph(volume: Volume, view: Camera, pose: torch.Tensor) -> XRay:
+    image = DrrRenderer.from_volume(volume)(view.ct_to_camera(pose)[None], view.intrinsics, view.size)
+    mask = torch.ones(1, 1, SIZE, SIZE, dtype=torch.bool)
+    return XRay(image.float(), mask, view, view.name)
+
+
+@pytest.fixture(scope="module")
+def volume() -> Volume:
+    return body()
+
+
+@pytest.fixture(scope="module")
+def setup(volume) -> RegistrationSetup:
+    return RegistrationSetup.prepare(volume, "cpu")
+
+
+@pytest.fixture(scope="module")
+def ap(volume) -> XRay:
+    return photograph(volume, camera(lateral=False), TRUTH)
+
+
+@pytest.fixture(scope="module")
+def lat(volume) -> XRay:
+    return photograph(volume, camera(lateral=True, mirrored=True), TRUTH)
+
+
+@pytest.fixture(scope="module")
+def targets() -> torch.Tensor:
+    return 40 * (2 * torch.rand(60, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64) - 1)
+
+
+def start(rotation=(0.06, -0.05, 0.08), translation=(6.0, 8.0, -5.0)) -> torch.Tensor:
+    vectors = [torch.tensor(v, dtype=torch.float64) for v in (rotation, translation)]
+    return motion_about(*vectors, TRUTH[:3, 3]) @ TRUTH
+
+
+def test_one_view_recovers_a_pose_a_centimetre_off(setup, ap, targets):
+    iterations = list(register(None, [ap], start(), method="dppc", preset=QUICK, setup=setup))
+    final = iterations[-1]
+    assert mtre(start(), TRUTH, targets) > 9
+    assert mrpd(final.ct_to_world, TRUTH, targets, ap.camera) < 0.5
+    assert final.similarity > 0.9 > iterations[0].similarity
+
+
+def test_two_views_recover_depth_too(setup, ap, lat, targets):
+    final = list(register(None, [ap, lat], start(), method="dppc", preset=QUICK, setup=setup))[-1]
+    assert mtre(final.ct_to_world, TRUTH, targets) < 0.5
+    assert [view.name for view in final.views] == ["AP", "LAT"]
+
+
+def test_the_search_brings_back_what_is_far_away(setup, ap, targets):
+    far = start((0.1, 0.0, 0.15), (38.0, 5.0, 25.0))
+    wide = dataclasses.replace(QUICK, search=SearchSettings(long_side=64, margin_mm=60.0))
+    found = [
+        mrpd(
+            list(register(None, [ap], far, method="dppc", preset=preset, setup=setup))[-1].ct_to_world,
+            TRUTH,
+            targets,
+            ap.camera,
+        )
+        for preset in (QUICK, wide)
+    ]
+    assert found[1] < 1.0 < found[0]
+
+
+def test_records_tell_the_story_of_the_run(setup, ap):
+    iterations = list(register(None, [ap], start(), method="dppc", preset=QUICK, setup=setup))
+    assert [i.index for i in iterations] == list(range(len(iterations)))
+    assert torch.allclose(iterations[0].ct_to_world, start(), atol=1e-9)
+    assert iterations[0].motion_mm == 0 and iterations[0].points == 0
+    assert [i.final for i in iterations] == [False] * (len(iterations) - 1) + [True]
+    assert all(i.status == "" for i in iterations[:-1]) and iterations[-1].status in ("converged", "stopped")
+    for previous, current in itertools.pairwise(iterations):
+        assert current.points > 15 and current.seconds > 0 and math.isfinite(current.similarity)
+        moved = torch.linalg.inv(previous.ct_to_world) @ current.ct_to_world
+        assert (float((moved - torch.eye(4)).abs().max()) > 0) == (current.motion_mm > 0)
+    last = iterations[-1].views[0]
+    assert last.drr.shape == (last.rows, last.columns) == last.camera.size
+    assert last.contour_pixels.shape == last.flow.shape and len(last.weights) == len(last.flow)
+
+
+def test_from_the_truth_it_stays_there(setup, ap, targets):
+    final = list(register(None, [ap], TRUTH, method="dppc", preset=QUICK, setup=setup))[-1]
+    assert mrpd(final.ct_to_world, TRUTH, targets, ap.camera) < 0.3
+
+
+def test_exact_steps_run_whatever_moves(setup, ap):
+    ten = Preset("ten", (Level(80, 10, 30.0, (10, 10), (1e-6, 1e-6)),), exact_steps=True, max_points=300)
+    assert len(list(register(None, [ap], TRUTH, method="dppc", preset=ten, setup=setup))) == 11
+
+
+def test_closing_the_generator_stops_the_run(setup, ap):
+    run = register(None, [ap], start(), method="dppc", preset=QUICK, setup=setup)
+    assert next(run).index == 0 and next(run).index == 1
+    run.close()
+    with pytest.raises(StopIteration):
+        next(run)
+
+
+def test_what_the_mask_hides_makes_no_difference(setup, ap):
+    mask = ap.mask.clone()
+    mask[..., :, :25] = False
+    broken = ap.line_integral.clone()
+    broken[..., :, :25] = 40 * torch.rand(SIZE, 25, generator=torch.Generator().manual_seed(0))
+    poses = [
+        list(register(None, [XRay(image, mask, ap.camera)], start(), method="dppc", preset=QUICK, setup=setup))[-1]
+        for image in (ap.line_integral, broken)
+    ]
+    assert torch.allclose(poses[0].ct_to_world, poses[1].ct_to_world, atol=1e-6)
+
+
+class Broken:
+    """A finder that fails as networks can."""
+
+    def __init__(self, flow: float, weight: float) -> None:
+        self.flow, self.weight = flow, weight
+
+    def find(self, scene: Scene) -> Matches:
+        flow = torch.full_like(scene.contour.pixels, self.flow)
+        return Matches.from_flow(scene.contour, flow, torch.full_like(flow[:, 0], self.weight))
+
+
+@pytest.mark.parametrize(("flow", "weight"), [(math.nan, 1.0), (0.0, 0.0), (1.0, math.nan)])
+def test_a_finder_that_fails_ends_unreliable_at_the_start_pose(setup, ap, flow, weight):
+    final = list(
+        register(None, [ap], start(), method=Method("broken", Broken(flow, weight)), preset=QUICK, setup=setup)
+    )[-1]
+    assert final.final and final.status == "unreliable"
+    assert torch.allclose(final.ct_to_world, start(), atol=1e-9)
+
+
+def test_wild_matches_never_give_a_pose_that_is_not_finite(setup, ap):
+    wild = Method("wild", Broken(1e7, 1.0))
+    for iteration in register(None, [ap], start(), method=wild, preset=QUICK, setup=setup):
+        assert torch.isfinite(iteration.ct_to_world).all()
+    assert iteration.final and iteration.status == "unreliable"
+
+
+def test_learned_methods_use_the_plain_solver_of_the_preset(setup, ap, monkeypatch):
+    from DeepReg2D3DLib.engine import registration
+
+    used = []
+    solve = registration.solve_motion
+
+    def spy(system, settings):
+        used.append(settings.robust_iterations)
+        return solve(system, settings)
+
+    monkeypatch.setattr(registration, "solve_motion", spy)
+    plain = dataclasses.replace(QUICK, learned_solver=SolverSettings(robust_iterations=0))
+    for learned in (True, False):
+        list(
+            register(
+                None, [ap], start(), method=Method("any", Broken(0.5, 1.0), learned=learned), preset=plain, setup=setup
+            )
+        )
+    assert set(used[: len(used) // 2 - 1]) == {0} and used[-1] == SolverSettings().robust_iterations
+
+
+def test_refusals_name_what_is_wrong(setup, ap, volume):
+    empty = XRay(ap.line_integral, torch.zeros_like(ap.mask), ap.camera, "dark")
+    scaled = torch.eye(4, dtype=torch.float64) * 1.1
+    scaled[3, 3] = 1
+    for arguments, message in (
+        (dict(xrays=[], pose=TRUTH), "at least one X-ray"),
+        (dict(xrays=[empty], pose=TRUTH), "'dark' has hardly any valid pixel"),
+        (dict(xrays=[ap], pose=scaled), "scales or shears"),
+        (dict(xrays=[ap], pose=TRUTH * math.nan), "not finite"),
+        (dict(xrays=[ap], pose=TRUTH, method="magic"), "Unknown method 'magic'"),
+        (dict(xrays=[ap], pose=TRUTH, preset="slow"), "Unknown preset 'slow'"),
+    ):
+        arguments = {"method": "dppc", "preset": "fast", **arguments}
+        pose, xrays = arguments.pop("pose"), arguments.pop("xrays")
+        with pytest.raises(InputError, match=message):
+            register(None, xrays, pose, setup=setup, **arguments)
+
+
+@pytest.mark.parametrize("translation", [(0.0, -900.0, 0.0), (900.0, 0.0, 0.0)])
+def test_a_ct_outside_the_beam_is_refused_in_words(setup, ap, translation):
+    with pytest.raises(DegenerateError, match=r"behind the X-ray source|beside the image"):
+        for _ in register(None, [ap], start(translation=translation), method="dppc", preset=QUICK, setup=setup):
+            pass
