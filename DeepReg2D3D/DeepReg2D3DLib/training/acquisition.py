@@ -1,6 +1,6 @@
-"""Random acquisitions for training: where the C-arm stands, what its detector is like, and from where a search starts.
+"""Random acquisitions for training: where the C-arm stands, its detector, and from where a search starts.
 
-The CT's frame is LPS mm. A camera is given by ``ct_to_camera`` at the true pose and by its intrinsics; world itself never
+The CT's frame is LPS mm. A camera is given by ``ct_to_camera`` at the true pose and its intrinsics; world itself never
 matters here. Ranges follow spine and trunk fluoroscopy; the paper (Jaganathan et al., MICCAI 2021) gives none.
 """
 

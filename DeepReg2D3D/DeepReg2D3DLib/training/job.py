@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import itertools
 import os
 import shutil
 import sys
@@ -28,11 +27,10 @@ from .sources import (
 )
 from .trainer import RingSource, SampleSource, Trainer
 from .validation import validate
-from .volume_set import VolumeSetSettings
+from .volume_set import VolumeSetSettings, build_in_parallel
 
 FIRST_SLOTS = 24
 """X-rays in the ring before the first step; the rest comes while it trains."""
-GPU_VOLUMES = 48
 
 
 @dataclass(frozen=True)
@@ -83,11 +81,11 @@ def run_job(config: TrainConfig, options: JobOptions, report: Callable[[dict[str
 def _gpu_source(
     config: TrainConfig, options: JobOptions, folders: VolumeFolders, report: Callable[[dict[str, Any]], None]
 ) -> OnlineSource:
-    volumes = []
-    for path in itertools.islice(folders.volumes(), options.volumes):
-        if path.name.startswith("train_") and len(volumes) < GPU_VOLUMES:
-            volumes.append(training_volume(load_prepared(path), options.device, torch.float16))
-            report({"volumes": len(volumes)})
+    workers = max(1, (os.cpu_count() or 2) - 1)
+    files = build_in_parallel(folders.settings, folders.cache, folders.cts, folders.skeletons, workers)
+    training = [path for path in files if path.name.startswith("train_")]
+    report({"volumes": len(training)})
+    volumes = [training_volume(load_prepared(path), options.device, torch.float16) for path in training]
     return OnlineSource(volumes, config.sample)
 
 
@@ -108,7 +106,7 @@ def cpu_threads() -> int:
 
 
 def configured(config: TrainConfig, changes: dict[str, Any]) -> TrainConfig:
-    """``config`` with single fields changed, those of the samples by ``sample.<field>``. InputError for unknown ones."""
+    """``config`` with single fields changed, of the samples by ``sample.<field>``. InputError for unknown ones."""
     for name, value in changes.items():
         owner, _, field = name.rpartition(".")
         target: Any = config.sample if owner == "sample" else config
