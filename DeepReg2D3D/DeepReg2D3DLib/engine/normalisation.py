@@ -18,8 +18,8 @@ NETWORK_CHANNELS = 2
 
 @dataclass(frozen=True)
 class NormalisationSettings:
-    """clip: shares of pixels cut off below and above; limit: largest absolute value of a channel; neighbourhood: sigma of
-    the Gaussian window in pixels, whatever the image's size: a network that sees pixels then serves every resolution;
+    """clip: shares of pixels cut off below and above; limit: largest absolute value of a channel; neighbourhood: sigma
+    of the Gaussian window in pixels, whatever the size: a network that sees pixels then serves every resolution;
     contrast_floor: local contrast, as a share of the global one, below which a neighbourhood is not amplified further
     (noise in flat parts)."""
 
