@@ -43,7 +43,6 @@ class Preset:
     exact_steps: bool = False
     least_motion_mm: float = 0.02
     """The registration has converged when the contour points move less than this twice on the last level."""
-    refine: bool = False
     max_points: int = 1000
 
 
@@ -54,7 +53,6 @@ ACCURATE = Preset(
         Level(320, 7, 25.0, (10, 5), (1e-3, 1e-6)),
     ),
     search=SearchSettings(),
-    refine=True,
 )
 
 FAST = Preset(

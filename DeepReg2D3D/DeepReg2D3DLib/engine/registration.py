@@ -40,7 +40,8 @@ CONTOUR_TOLERANCES = (0.07, 0.12)
 """|cos| between gradient and viewing ray: 4 degrees, or 7 where that gives fewer than ENOUGH_POINTS."""
 ENOUGH_POINTS = 250
 FEWEST_POINTS = 30
-LEAST_SIMILARITY = 0.05
+LEAST_SIMILARITY = 0.15
+"""Gradient NCC below which a result is not believed: one bone among many reaches 0.3, a wrong bone 0.1."""
 
 
 @dataclass(frozen=True)
