@@ -265,3 +265,21 @@ def test_saved_scene_reopens_as_it_was(sample, ui, click, host, tmp_path):
     assert logic.parameters.overlayOpacity == pytest.approx(0.3)
     assert logic.result()["status"] == result["status"]
     assert logic.pose() == pytest.approx(pose, abs=1e-4)
+
+
+def test_brightness_of_a_file_can_be_declared(widget, ui, click, host, tmp_path):
+    import SimpleITK as sitk
+    from DeepReg2D3DLib.mrml.xray_node import image_of, provenance_of
+
+    values = np.linspace(0.0, 4.0, 64 * 48, dtype=np.float32).reshape(48, 64)
+    sitk.WriteImage(sitk.GetImageFromArray(values), str(tmp_path / "shot.mha"))
+    node = widget.logic.loadXray(str(tmp_path / "shot.mha"), kind="line_integral")
+    host.process_events(0.05)
+    assert image_of(node) == pytest.approx(values, abs=1e-5)
+    assert set(provenance_of(node).values()) == {"assumed"}
+    assert "assumed" in ui.viewsTable.item(0, 2).text()
+    click(ui.editViewButton)
+    ui.imageKindComboBox.setCurrentIndex(1)  # photons: bone dark
+    click(ui.geometryApplyButton)
+    # Photons become line integrals by -ln(I / I0): the brightest pixel has the least.
+    assert host.wait_for(lambda: image_of(node)[0, 0] > image_of(node)[-1, -1], 60)

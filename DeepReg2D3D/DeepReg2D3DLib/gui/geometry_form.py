@@ -5,7 +5,8 @@ from __future__ import annotations
 from slicer.i18n import tr as _
 
 from ..mrml.carm import CArmNumbers, camera_with_numbers, numbers_from_camera
-from ..mrml.xray_node import camera_of, image_kind_of, provenance_of, set_camera, set_image_kind
+from ..mrml.input_files import declared_kind
+from ..mrml.xray_node import camera_of, provenance_of, set_camera
 
 EDITED = "user"
 KINDS = ("auto", "intensity", "line_integral")
@@ -40,7 +41,7 @@ class GeometryForm:
 
     Args:
         ui: the section's widgets.
-        applied: f(node), called after the node got a new geometry.
+        applied: f(node, kind), called after the node got a new geometry; kind: another kind of image, else None.
     """
 
     def __init__(self, ui, applied) -> None:
@@ -76,7 +77,7 @@ class GeometryForm:
         self._filling = True
         self._name = node.GetName()
         self._mirrored = numbers.mirrored
-        kind = image_kind_of(node)
+        kind = declared_kind(node)
         self._kind = KINDS.index(kind) if kind in KINDS else 0
         self._ui.viewNameEdit.setText(self._name)
         for attribute, index, box, label, name in _FIELDS:
@@ -144,7 +145,6 @@ class GeometryForm:
             origin["mirrored"] = EDITED
         if self._name.strip() and self._name != node.GetName():
             node.SetName(self._name.strip())
-        if KINDS[self._kind] != image_kind_of(node):
-            set_image_kind(node, KINDS[self._kind])
+        kind = KINDS[self._kind] if KINDS[self._kind] != declared_kind(node) else None
         set_camera(node, camera_with_numbers(camera, numbers), origin)
-        self._applied(node)
+        self._applied(node, kind)

@@ -126,7 +126,9 @@ class InputsSection(Section):
         if shown:
             self.form.show(node)
 
-    def _apply_geometry(self, node) -> None:
+    def _apply_geometry(self, node, kind) -> None:
+        if kind is not None:
+            self.session.files.set_kind(node, kind, self.logic.geometryChanged)
         self.logic.geometryChanged()
         self.update()
 

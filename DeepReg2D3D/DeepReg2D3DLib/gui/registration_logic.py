@@ -169,15 +169,18 @@ class RegistrationLogic:
         """Chooses the CT."""
         self.parameters.ct = node
 
-    def loadXray(self, path: str, wait: bool = True, camera=None):
-        """Loads an X-ray image file as a view, with `camera` (XRayCamera) or one that is assumed."""
+    def loadXray(self, path: str, wait: bool = True, camera=None, kind: str = "auto"):
+        """Loads an X-ray image file as a view, with `camera` (XRayCamera) or one that is assumed.
+
+        `kind` says what its values are: "auto", "intensity" (bone dark) or "line_integral" (bone bright).
+        """
         made = []
 
         def done(node):
             made.append(node)
             self._append(node)
 
-        self.session.files.load_xray(path, done, camera=camera, lateral=bool(self.session.xrays))
+        self.session.files.load_xray(path, done, kind, camera=camera, lateral=bool(self.session.xrays))
         return self._wait(lambda: bool(made), wait, lambda: made[0])
 
     def addXray(self, volume):

@@ -12,10 +12,12 @@ from ..worker.signals import Signal
 from .carm import assumed_camera
 from .frames import grid_to_ras, vtk_from_matrix
 from .xray_camera import XRayCamera
-from .xray_node import camera_of, create_xray_node, provenance_of, set_camera
+from .xray_node import camera_of, create_xray_node, image_kind_of, provenance_of, set_camera, set_image_kind
 
 # Where an X-ray node's image came from, so that it can be read again with another meaning of its values.
 PATH_ATTRIBUTE = "DeepReg2D3D.ImagePath"
+# What its file's values were taken for; the node itself then holds line integrals.
+FILE_KIND_ATTRIBUTE = "DeepReg2D3D.FileImageKind"
 ASSUMED = "assumed"
 NUMBER_NAMES = (
     "source_to_detector_mm",
@@ -38,10 +40,11 @@ class InputFiles:
     Args:
         scene: the MRML scene.
         client: the engine's client.
+        call_later: call_later(seconds, f) -> handle with cancel().
     """
 
-    def __init__(self, scene, client) -> None:
-        self._scene, self._client = scene, client
+    def __init__(self, scene, client, call_later: Callable) -> None:
+        self._scene, self._client, self._call_later = scene, client, call_later
         self.failed = Signal()  # (text)
 
     def load_xray(self, path: str | Path, on_node: Callable, kind: str = "auto", camera: XRayCamera | None = None,
@@ -61,6 +64,7 @@ class InputFiles:
             )
             node.SetName(name or known.name or path.stem)
             node.SetAttribute(PATH_ATTRIBUTE, str(path))
+            node.SetAttribute(FILE_KIND_ATTRIBUTE, kind)
             on_node(node)
 
         self._client.read_xray(
@@ -146,38 +150,53 @@ class InputFiles:
         node.SetName(name)
         return node
 
-    def reread(self, node, kind: str, on_image: Callable) -> bool:
-        """Reads the node's image again as `kind`; False where its file isn't known."""
+    def set_kind(self, node, kind: str, on_done: Callable) -> None:
+        """Takes the X-ray's values for another kind: reads its file again, or tells the engine about its voxels."""
         path = node.GetAttribute(PATH_ATTRIBUTE)
-        if not path or not Path(path).exists():
-            return False
-        self._client.read_xray(
-            path,
-            lambda reply: on_image(reply["image"]),
-            camera=camera_of(node).to_json(),
-            image_kind=kind,
-            on_error=self.failed.emit,
-        )
-        return True
+        if not path:
+            set_image_kind(node, kind)
+            on_done()
+            return
+
+        def done(reply):
+            if node.GetScene() is None:
+                return
+            slicer.util.arrayFromVolume(node)[0] = reply["image"]
+            slicer.util.arrayFromVolumeModified(node)
+            node.SetAttribute(FILE_KIND_ATTRIBUTE, kind)
+            on_done()
+
+        self._client.read_xray(path, done, camera=camera_of(node).to_json(), image_kind=kind, on_error=self.failed.emit)
+
+    def _ct_node(self, ct: dict):
+        """A volume node of a CT that the engine made: {"array", "ijk_to_ct", "name"}."""
+        node = self._scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", ct.get("name") or "Phantom CT")
+        slicer.util.updateVolumeFromArray(node, np.array(ct["array"]))
+        node.SetIJKToRASMatrix(vtk_from_matrix(grid_to_ras(np.asarray(ct["ijk_to_ct"], float))))
+        node.CreateDefaultDisplayNodes()
+        return node
 
     def load_sample(self, on_done: Callable, seed: int = 0) -> None:
         """The phantom CT with its X-rays; `on_done(ct, xrays, start, truth)`, the poses (4, 4) LPS."""
 
+        # One node an event: together they would hold the window for a tenth of a second.
         def done(reply):
-            ct = reply["ct"]
-            node = self._scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", ct.get("name") or "Phantom CT")
-            slicer.util.updateVolumeFromArray(node, np.array(ct["array"]))
-            node.SetIJKToRASMatrix(vtk_from_matrix(grid_to_ras(np.asarray(ct["ijk_to_ct"], float))))
-            node.CreateDefaultDisplayNodes()
-            xrays = []
-            for view in reply["views"]:
-                camera = XRayCamera.from_json(view["camera"])
-                xray = create_xray_node(
-                    self._scene, np.asarray(view["image"]), camera, "line_integral", provenance("sample")
-                )
-                xray.SetName(view["name"])
-                xrays.append(xray)
-            on_done(node, xrays, np.asarray(reply["start"], float), np.asarray(reply["truth"], float))
+            ct = self._ct_node(reply["ct"])
+            self._call_later(0.0, lambda: next_view(reply, ct, []))
+
+        def next_view(reply, ct, xrays):
+            if ct.GetScene() is None:  # the scene was closed meanwhile
+                return
+            if len(xrays) == len(reply["views"]):
+                on_done(ct, xrays, np.asarray(reply["start"], float), np.asarray(reply["truth"], float))
+                return
+            view = reply["views"][len(xrays)]
+            camera = XRayCamera.from_json(view["camera"])
+            node = create_xray_node(
+                self._scene, np.asarray(view["image"]), camera, "line_integral", provenance("sample")
+            )
+            node.SetName(view["name"])
+            self._call_later(0.0, lambda: next_view(reply, ct, [*xrays, node]))
 
         self._client.make_sample(done, seed=seed, on_error=self.failed.emit)
 
@@ -195,3 +214,8 @@ def _same_view(view: dict, index: int, existing: list):
 def is_assumed(node) -> bool:
     """Whether any number of the X-ray's geometry is only assumed."""
     return ASSUMED in (provenance_of(node) or {}).values()
+
+
+def declared_kind(node) -> str:
+    """What the values of the X-ray's file, or of its voxels, are taken for."""
+    return node.GetAttribute(FILE_KIND_ATTRIBUTE) or image_kind_of(node)

@@ -64,7 +64,7 @@ class Session:
         self.pose = PoseController(scene)
         self.layout = RegistrationLayout(scene)
         self.inputs = EngineInputs(client, call_later, may_start)
-        self.files = InputFiles(scene, client)
+        self.files = InputFiles(scene, client, call_later)
         self.live = LiveOverlay(scene, client, self.inputs, self.pose, self.layout, call_later)
         self.run = RunControl(scene, client, self.pose, self.live)
         self.threed = ThreeDScene(scene, client, call_later, volume_rendering_logic)
@@ -74,7 +74,7 @@ class Session:
         self._xrays: list = []
         self._interactions: list[ViewInteraction] = []
         self._in_views = False
-        self._fit = None
+        self._fit = self._views_later = None
         self.pose.changed.connect(self._on_pose)
         self.run.changed.connect(self._show_plot)
         self.inputs.changed.connect(self._on_inputs)
@@ -112,7 +112,9 @@ class Session:
         self.pose.set_handles(options.handles_3d and self._in_views, options.handles_2d and self._in_views)
         self.live.set_options(options.overlay)
         if inputs_changed or (before.show_layout, before.plot) != (options.show_layout, options.plot):
-            self._show_views()
+            # In an event of its own: making views takes as long as all the rest.
+            if self._views_later is None:
+                self._views_later = self._call_later(0.0, self._show_views)
         self._show_3d()
 
     def enter_views(self) -> None:
@@ -153,12 +155,16 @@ class Session:
         if self._fit is not None:
             self._fit.cancel()
             self._fit = None
+        if self._views_later is not None:
+            self._views_later.cancel()
+            self._views_later = None
         self.layout.restore()
         self.inputs.close()
         self.pose.set_node(None)
         self._ct, self._xrays = None, []
 
     def _show_views(self) -> None:
+        self._views_later = None
         self._remove_interactions()
         if self._in_views and self.options.show_layout and self._xrays:
             self.layout.show(self._xrays, plot=self.options.plot)
