@@ -49,8 +49,8 @@ class Preset:
 ACCURATE = Preset(
     name="accurate",
     levels=(
-        Level(160, 5, 40.0, (14, 8), (1e-2, 1e-4)),
-        Level(320, 7, 25.0, (10, 5), (1e-3, 1e-6)),
+        Level(160, 5, 40.0, (14, 8), (1e-3, 1e-5)),
+        Level(320, 6, 25.0, (10, 5), (1e-5, 1e-7)),
     ),
     search=SearchSettings(),
 )
