@@ -171,7 +171,10 @@ def _written(view: View, path: Path) -> dict[str, Any]:
 
 def _relative(image: Path, path: Path) -> str:
     try:
-        name = image if not image.is_absolute() else image.relative_to(path.parent.absolute())
+        if image.is_absolute():
+            name = image.relative_to(path.parent.absolute())
+        else:  # as load_geometry gives it, joined to the folder, or already relative to it
+            name = image.relative_to(path.parent) if path.parent in image.parents else image
         return str(inside(name.as_posix()))
     except ValueError as error:
         raise InputError(f"{path}: the image {image} does not lie in this folder; copy it there.") from error

@@ -13,14 +13,14 @@ from torch import Tensor
 
 from ..engine.camera import Camera
 from ..engine.drr import DrrRenderer
-from ..engine.volume import Volume, attenuation_of
+from ..engine.volume import WATER_PER_MM, Volume
 from ..engine.xray import XRay
 from .edges import edge_opacity, smooth
 
 START_COLOUR = (255, 150, 40)
 RESULT_COLOUR = (60, 235, 255)
 NOTICE = "Research software: verify by eye"
-BONE_HU = 150.0
+BONE_HU = 150
 _INK = (235, 235, 235)
 _PAPER = (18, 18, 22)
 _ALARM = (255, 90, 80)
@@ -34,13 +34,15 @@ def bone_renderer(volume: Volume, most_voxels: int = 16_000_000) -> DrrRenderer:
     A CT without any such voxel is rendered whole.
     """
     body = volume.cropped_to_body()
-    excess = (body.hu.numel() / most_voxels) ** (1 / 3)
-    coarse = body if excess <= 1 else body.resampled(tuple(excess * own for own in body.spacing))
-    bone = coarse.attenuation()
-    least = float(attenuation_of(torch.tensor([BONE_HU])))
-    if bool((bone > least).any()):
-        bone = bone.sub_(least).clamp_(min=0)
-    return DrrRenderer(bone, coarse.ijk_to_ct)
+    bone = body.hu.clamp(min=BONE_HU) - BONE_HU
+    if not bool((bone > 0).any()):
+        bone = body.hu.clamp(min=-1000) + 1000
+    # Thresholded before it is coarsened, so that thin bone keeps its strength.
+    part = replace(body, hu=bone.to(body.hu.dtype))
+    excess = (bone.numel() / most_voxels) ** (1 / 3)
+    if excess > 1:
+        part = part.resampled(tuple(excess * own for own in part.spacing))
+    return DrrRenderer(part.hu.to(torch.float32) * (WATER_PER_MM / 1000), part.ijk_to_ct)
 
 
 def grey_levels(line_integral: np.ndarray, mask: np.ndarray) -> np.ndarray:
