@@ -20,14 +20,17 @@ from .resampling import resized_taps
 _WORKING_SIZE = 512
 _LEVELS = (0.002, 0.005, 0.01, 0.02, 0.04, 0.07, 0.12, 0.2, 0.3)
 _SMALLEST_PIECE = 1e-4  # of the image's area: the corner that a round field cuts off
-_LARGEST_SHADOW = 0.9
+_LARGEST_SHADOW = 0.7  # beyond it, bodies with a corner of open beam look like small fields
 _TOLERANCE = 0.008
 _LEAST_EXPLAINED = 0.75
 _LEAST_CONTRAST = 0.8
 _FLAT = 0.08
 _VERY_FLAT = 0.02
-_SHARP = 0.6
-_NEAR, _FAR = 2.0, 10.0  # pixels on either side of the edge between which its sharpness is measured
+_VERY_SHARP, _SHARP, _NOT_WIDE = 0.85, 0.65, 0.3
+_NEAR, _FAR = 3.0, 10.0  # pixels on either side of the edge between which its sharpness is measured
+_SPLIT = 0.1  # a second bright piece of this share of the largest: what lies between them is a bone, not a shadow
+_STEP_OVER_SPREAD = 1.5
+_CUT_BY_SHAPE = 0.01  # of the field: a shape that cuts off more was drawn through a chance row of edge points
 _WIDEST_RIM = 0.08
 _SHORTEST_EDGE = 0.15
 _SHORTEST_SHARP_EDGE = 0.5
@@ -114,6 +117,8 @@ def _judge(share: np.ndarray, outside: np.ndarray, sharp_only: bool) -> _Candida
     labels, sizes = _components(~outside)
     sizes[0] = 0
     inside = labels == int(sizes.argmax())  # letters and marks in the shadow are not part of the field
+    if len(sizes) > 2 and np.sort(sizes)[-2] > _SPLIT * sizes.max():
+        return None
     shadow = share[outside]
     spread = float(np.subtract(*np.percentile(shadow, [90, 10])))
     if np.median(shadow) > 0.15 or spread > _FLAT:
@@ -128,10 +133,14 @@ def _judge(share: np.ndarray, outside: np.ndarray, sharp_only: bool) -> _Candida
     explained = shapes.explained.mean()
     if explained < _LEAST_EXPLAINED:
         return None
-    contrast, sharpness = _step(share, inside, edge[shapes.explained])
-    # The soft edge of an image intensifier is a circle, and nothing in a body is as round as that.
-    flat_enough = shapes.roundness > 0.9 or (shapes.roundness > 0.5 and spread < _VERY_FLAT)
-    if contrast < _LEAST_CONTRAST or (sharpness < _SHARP and (sharp_only or not flat_enough)):
+    contrast, sharpness, step = _step(share, inside, edge[shapes.explained])
+    if contrast < _LEAST_CONTRAST or step < _STEP_OVER_SPREAD * spread:
+        return None
+    # The soft edge of an image intensifier is a circle, and nothing in a body is as round as that; a blurred edge that
+    # circles and lines explain without a rest is no body's either.
+    flawless = min(explained, contrast) > 0.95 and sharpness > _NOT_WIDE
+    intensifier = shapes.roundness > 0.9 or (shapes.roundness > 0.5 and spread < _VERY_FLAT)
+    if sharpness < _VERY_SHARP and (sharp_only or not (sharpness >= _SHARP or flawless or intensifier)):
         return None
     return _Candidate(convex_mask(inside), shapes, float(explained * contrast))
 
@@ -146,8 +155,8 @@ def _edge_points(inside: np.ndarray) -> np.ndarray:
     return np.stack([u[free], v[free]], 1).astype(np.float64)
 
 
-def _step(share: np.ndarray, inside: np.ndarray, edge: np.ndarray) -> tuple[float, float]:
-    """(share of edge points where the image steps up towards the inside, median sharpness of that step)."""
+def _step(share: np.ndarray, inside: np.ndarray, edge: np.ndarray) -> tuple[float, float, float]:
+    """(share of edge points where the image steps up towards the inside, median sharpness and height of that step)."""
     depth = _depth(inside)
     normal_v, normal_u = np.gradient(depth)
     u, v = edge.astype(int).T
@@ -163,8 +172,9 @@ def _step(share: np.ndarray, inside: np.ndarray, edge: np.ndarray) -> tuple[floa
     # Half a per cent of the range is less than the darkest anatomy differs from a shadow.
     up = (near > 0.005) & (far > 0.005)
     if not up.any():
-        return 0.0, 0.0
-    return float(up.mean()), float(np.median(near[up] / np.maximum(far[up], 1e-6)))
+        return 0.0, 0.0, 0.0
+    sharpness = np.median(near[up] / np.maximum(far[up], 1e-6))
+    return float(up.mean()), float(sharpness), float(np.median(far))
 
 
 def _depth(inside: np.ndarray) -> np.ndarray:
@@ -178,13 +188,17 @@ def _below_rim(share: np.ndarray, field: _Candidate) -> np.ndarray:
     """Depth of the pixels below the soft rim of a field, positive where the rim is over.
 
     The rim (blur, and the vignetting of image intensifiers) is over where the image rises towards the inside at less
-    than a tenth of the rim's steepest rise: anatomy may go on rising slowly. The shapes know how deep a pixel lies
+    than a fifth of the rim's steepest rise: anatomy may go on rising slowly. The shapes know how deep a pixel lies
     where they run beside the image, which the mask does not.
     """
     rows, columns = share.shape
     v, u = np.mgrid[:rows, :columns]
-    depth = np.minimum(_depth(field.inside), field.shapes.depth(u, v)).astype(np.float32)
-    widest = max(4, int(_WIDEST_RIM * min(share.shape)))
+    depth = _depth(field.inside)
+    for shape in field.shapes.depths(u, v):
+        if (field.inside & (shape < -2.0)).sum() <= _CUT_BY_SHAPE * field.inside.sum():
+            depth = np.minimum(depth, shape)
+    depth = depth.astype(np.float32)
+    widest = max(2, int(_WIDEST_RIM * min(share.shape)))
     bright = []
     for distance in range(-2, widest + 3):
         ring = share[(depth > distance - 0.5) & (depth <= distance + 0.5)]
@@ -193,6 +207,6 @@ def _below_rim(share: np.ndarray, field: _Candidate) -> np.ndarray:
         bright.append(np.percentile(ring, 75))
     rise = np.diff(bright)
     steepest = int(rise.argmax()) if len(rise) else 0
-    over = [i for i in range(steepest + 1, len(rise)) if rise[i] < 0.1 * rise[steepest]]
+    over = [i for i in range(steepest + 1, len(rise)) if rise[i] < 0.2 * rise[steepest]]
     rim = over[0] - 2 if over else widest
     return depth - min(rim + 1.0, widest)

@@ -6,7 +6,7 @@ bright, the open beam at 0) and 'line_integral' (bone bright, attenuation times 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import SimpleITK as sitk
 import torch
@@ -42,8 +42,9 @@ def recognise(values: Tensor, image_kind: str = "auto") -> Recognised:
     if image_kind == "intensity":
         return Recognised("intensity", find_field(values, "low"))
     if image_kind == "line_integral":
-        return Recognised("line_integral", _bone_bright_field(values))
-    low, high = find_field(values, "low"), find_field(values, "high", sharp_only=True)
+        return Recognised("line_integral", _bone_bright_field(values, "line_integral"))
+    low = find_field(values, "low")
+    high = find_field(values, "high", sharp_only=True) or _shadow_of_line_integrals(values, sharp_only=True)
     field = max((f for f in (low, high) if f is not None), key=lambda f: f.score, default=None)
     inside = torch.ones_like(values, dtype=torch.bool) if field is None else field.mask
     evidence = bone_dark_evidence(values, inside)
@@ -53,12 +54,23 @@ def recognise(values: Tensor, image_kind: str = "auto") -> Recognised:
     if evidence >= 0:
         # A shadow brighter than the open beam does not exist.
         return Recognised("intensity", low, sure)
-    return Recognised(_bone_bright_kind(values, inside), _bone_bright_field(values), sure)
+    kind = _bone_bright_kind(values, inside)
+    return Recognised(kind, _bone_bright_field(values, kind), sure)
 
 
-def _bone_bright_field(values: Tensor) -> Field | None:
-    """A collimator's shadow attenuates most; some machines paint it with the open beam's value instead."""
-    return find_field(values, "high") or find_field(values, "low", sharp_only=True)
+def _bone_bright_field(values: Tensor, kind: str) -> Field | None:
+    """A collimator's shadow attenuates most; some machines paint it with the open beam's value instead.
+
+    Line integrals are turned to intensities, in which the shadow is as flat as it was on the detector.
+    """
+    found = find_field(values, "high") if kind == "inverted" else _shadow_of_line_integrals(values)
+    return found or find_field(values, "low", sharp_only=True)
+
+
+def _shadow_of_line_integrals(values: Tensor, sharp_only: bool = False) -> Field | None:
+    low, high = torch.quantile(_sample(values), torch.tensor([0.005, 0.995])).tolist()
+    found = find_field(torch.exp(-(values - low) * (5.0 / max(high - low, 1e-6))), "low", sharp_only)
+    return None if found is None else replace(found, shadow="high")
 
 
 def bone_dark_evidence(values: Tensor, inside: Tensor) -> float:
@@ -169,12 +181,12 @@ def line_integrals(values: Tensor, kind: str, inside: Tensor, whole_numbers: boo
     values = values.to(torch.float32)
     found = _sample(values[inside])
     if kind == "line_integral":
-        low, high = torch.quantile(found, torch.tensor([0.005, 0.995])).tolist()
+        low, high = float(found.min()), float(torch.quantile(found, 0.995))
         if whole_numbers and high > _LARGEST_LINE_INTEGRAL:
             values = (values - low) * (5.0 / max(high - low, 1e-6))
         return values
     if kind == "inverted":
-        top = float(found.max())
+        top = _full_scale(float(found.max())) if whole_numbers else float(found.max())
         values, found = top - values, top - found
     elif float(found.min()) < 0:
         values, found = values - float(found.min()), found - float(found.min())
@@ -182,6 +194,11 @@ def line_integrals(values: Tensor, kind: str, inside: Tensor, whole_numbers: boo
     least = 0.5 if whole_numbers else 1e-6 * open_beam
     floor = max(0.5 * float(torch.quantile(found, 0.005)), least, 1e-5 * open_beam)
     return -torch.log(values.clamp(min=floor) / open_beam)
+
+
+def _full_scale(largest: float) -> float:
+    """The largest grey level of the detector or picture that ``largest`` came from: 255, 1023, 4095, ..."""
+    return next((2.0**bits - 1 for bits in (8, 10, 12, 14, 16) if largest < 2**bits), largest)
 
 
 def open_beam_level(found: Tensor) -> float:
