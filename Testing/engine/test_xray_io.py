@@ -121,6 +121,13 @@ def test_auto_turns_inverted_pictures(tmp_path):
     assert torch.corrcoef(both)[0, 1] > 0.8
 
 
+def test_a_kind_that_is_only_guessed_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr("DeepReg2D3DLib.engine.xray_kind._UNSURE", 1000.0)
+    path = written(tmp_path, intensities())
+    with pytest.warns(UserWarning, match=r"bone looks dark, but not clearly so; give the view's image_kind"):
+        load_xray(path, a_camera(), "auto")
+
+
 @pytest.mark.parametrize(
     ("values", "words"),
     [

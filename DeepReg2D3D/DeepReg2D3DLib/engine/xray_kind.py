@@ -63,8 +63,8 @@ def _bone_bright_field(values: Tensor, kind: str) -> Field | None:
 
     Line integrals are turned to intensities, in which the shadow is as flat as it was on the detector.
     """
-    found = find_field(values, "high") if kind == "inverted" else _shadow_of_line_integrals(values)
-    return found or find_field(values, "low", sharp_only=True)
+    found = None if kind == "inverted" else _shadow_of_line_integrals(values)
+    return found or find_field(values, "high") or find_field(values, "low", sharp_only=True)
 
 
 def _shadow_of_line_integrals(values: Tensor, sharp_only: bool = False) -> Field | None:
