@@ -21,10 +21,11 @@ from .correspondences import Matches, Progress, Scene
 from .drr import DrrRenderer
 from .errors import DegenerateError, InputError
 from .image_gradient import image_gradient
+from .level import Level
 from .methods import Method, get_method
 from .poses import check_rigid, invert_pose, transform_points, transform_vectors
 from .ppc import PpcSystem, SolverSettings, build_system, solve_motion, stack_views
-from .presets import Level, Preset, get_preset
+from .presets import Preset, get_preset
 from .region import depth_of, field_is_empty, level_xray, pixel_at_depth, region_of_interest
 from .search import Candidate, SearchSettings, search_candidates
 from .setup import RegistrationSetup
@@ -177,15 +178,7 @@ class _Registration:
     def _level(self, views: list[_LevelView], level: Level, number: int, last: bool) -> Iterator[Iteration]:
         still, pixel = 0, min(view.pixel_mm for view in views)
         for step in range(level.steps):
-            share = step / max(1, level.steps - 1)
-            progress = Progress(
-                number,
-                len(self.preset.levels),
-                step,
-                level.steps,
-                level.search_px[0] + share * (level.search_px[1] - level.search_px[0]),
-            )
-            damping = level.damping[0] ** (1 - share) * level.damping[1] ** share
+            progress, damping = self._progress(level, number, step)
             try:
                 motion_mm = self._step(views, progress, damping)
             except DegenerateError:
@@ -228,7 +221,7 @@ class _Registration:
             proposed.sort(key=lambda c: -c.score)
             candidates = proposed[: settings.candidates + 1] or candidates
         if len(candidates) > 1:
-            candidates = [self._tried(candidate.ct_to_world, settings.trial_steps) for candidate in candidates]
+            candidates = [self._tried(candidate.ct_to_world, settings.trial) for candidate in candidates]
         best = max(candidates, key=lambda c: c.score)
         self.pose, self.matches, self.points = best.ct_to_world, [], 0
         if self.pose is before:
@@ -237,16 +230,14 @@ class _Registration:
         moved = transform_points(self.pose, points) - transform_points(before, points)
         return float(moved.norm(dim=-1).mean())
 
-    def _tried(self, pose: Tensor, steps: int) -> Candidate:
-        """Where a few steps at the first level lead from a pose, and the similarity there."""
+    def _tried(self, pose: Tensor, level: Level) -> Candidate:
+        """Where a few steps lead from a pose, and the similarity there."""
         self.pose = pose
-        level = self.preset.levels[0]
         try:
             views = self._views(level.long_side, level.margin_mm)
             self._measure(views)
-            for step in range(steps):
-                progress = Progress(0, len(self.preset.levels), step, level.steps, level.search_px[0])
-                self._step(views, progress, level.damping[0])
+            for step in range(level.steps):
+                self._step(views, *self._progress(level, 0, step))
                 self._measure(views)
         except DegenerateError:
             return Candidate(pose, -1.0)
@@ -262,6 +253,13 @@ class _Registration:
             pixel = pixel_at_depth(part, depth_of(self.setup.surface, ct_to_camera))
             views.append(_LevelView(part, self.setup.renderer(pixel), pixel))
         return views
+
+    def _progress(self, level: Level, number: int, step: int) -> tuple[Progress, float]:
+        """The finder's window narrows and the damping fades from the first to the last step of a level."""
+        share = step / max(1, level.steps - 1)
+        search_px = level.search_px[0] + share * (level.search_px[1] - level.search_px[0])
+        damping = level.damping[0] ** (1 - share) * level.damping[1] ** share
+        return Progress(number, len(self.preset.levels), step, level.steps, search_px), damping
 
     def _measure(self, views: list[_LevelView]) -> None:
         for view in views:

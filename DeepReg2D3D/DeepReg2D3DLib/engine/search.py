@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from .drr import DrrRenderer
 from .image_gradient import masked_gradient
+from .level import Level
 from .poses import invert_pose, motion_about, transform_points
 from .surface import SurfacePoints
 from .xray import XRay
@@ -35,13 +36,13 @@ class SearchSettings:
     largest_shift_mm: float = 75.0
     least_gain: float = 0.02
     """A new start must correlate this much better than the given one: where that is good already, it stays."""
-    candidates: int = 3
-    rival: float = 0.8
+    candidates: int = 4
+    rival: float = 0.6
     """Candidates that correlate less than this share of the best one are not tried."""
-    apart_mm: float = 15.0
+    apart_mm: float = 10.0
     """Candidates differ in place by at least this much."""
-    trial_steps: int = 2
-    """Steps at the first level after which the candidates are compared by their similarity."""
+    trial: Level = field(default_factory=lambda: Level(112, 4, 40.0, (12.0, 8.0), (1e-3, 1e-4)))
+    """Every candidate goes these steps; the one whose DRR then is most like the X-rays is kept."""
 
 
 def correlation_over_shifts(drr: Tensor, xray: Tensor, mask: Tensor, largest: int) -> Tensor:

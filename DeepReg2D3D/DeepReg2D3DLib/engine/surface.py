@@ -38,7 +38,7 @@ class SurfaceSettings:
     spacing: float = 1.5
     """Thinning: at most one point in a cube of this size."""
     max_points: int = 200_000
-    finest_voxel: float = 0.6
+    finest_voxel: float = 0.75
     """In a large CT, axes sampled more finely are averaged in pairs first: it costs little and saves much."""
     large: int = 16_000_000
     """Voxels that make a CT large."""
