@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .atomic import write_json
 from .camera import Camera
+from .dicom_geometry import OVER_FRAMES
 from .errors import InputError
 from .json_file import Record, inside, read_record
 from .pose_file import rigid_from_file
@@ -18,17 +19,22 @@ from .pose_file import rigid_from_file
 FORMAT = "deepreg2d3d-geometry"
 IMAGE_KINDS = ("auto", "intensity", "line_integral")
 _MAX_PIXELS = 32768
+_MAX_FRAMES = 100_000
 _PARAMETERS = ("source_to_detector_mm", "pixel_spacing_mm", "principal_point_px", "world_to_camera")
-_KEYS = (*_PARAMETERS, "name", "image", "columns", "rows", "mirrored", "image_kind", "projection_matrix")
+_KEYS = (*_PARAMETERS, "name", "image", "frame", "columns", "rows", "mirrored", "image_kind", "projection_matrix")
 
 
 @dataclass(frozen=True)
 class View:
-    """One X-ray view: its camera, its image file where one is named, and how the image's values are to be read."""
+    """One X-ray view: its camera, its image file where one is named, and how the image's values are to be read.
+
+    frame: of a DICOM file with several, a number from 1, 'mean' or 'maximum'; None stands for the first.
+    """
 
     camera: Camera
     image: Path | None = None
     image_kind: str = "auto"
+    frame: int | str | None = None
 
     @property
     def name(self) -> str:
@@ -72,7 +78,15 @@ def _view(record: Record, index: int) -> View:
         if str(error).startswith(str(record.path)):
             raise
         raise record.error(str(error).rstrip(".")) from error
-    return View(camera, record.file("image", None), record.choice("image_kind", IMAGE_KINDS, "auto"))
+    return View(camera, record.file("image", None), record.choice("image_kind", IMAGE_KINDS, "auto"), _frame(record))
+
+
+def _frame(record: Record) -> int | str | None:
+    if "frame" not in record:
+        return None
+    if isinstance(record.get("frame"), str):
+        return record.choice("frame", OVER_FRAMES)
+    return record.count("frame", _MAX_FRAMES)
 
 
 def _pair(record: Record, key: str) -> tuple[float, float]:
@@ -153,6 +167,8 @@ def _written(view: View, path: Path) -> dict[str, Any]:
     content: dict[str, Any] = {"name": view.name}
     if view.image is not None:
         content["image"] = _relative(view.image, path)
+    if view.frame is not None:
+        content["frame"] = view.frame
     content |= {"columns": camera.columns, "rows": camera.rows}
     fu, fv = abs(float(camera.intrinsics[0, 0])), float(camera.intrinsics[1, 1])
     su, sv = camera.pixel_spacing

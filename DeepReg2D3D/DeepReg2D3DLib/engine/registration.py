@@ -27,6 +27,7 @@ from .poses import check_rigid, invert_pose, transform_points, transform_vectors
 from .ppc import PpcSystem, SolverSettings, build_system, solve_motion, stack_views
 from .presets import Preset, get_preset
 from .region import depth_of, field_is_empty, level_xray, pixel_at_depth, region_of_interest
+from .rivals import judged_poses
 from .search import Candidate, SearchSettings, search_candidates
 from .setup import RegistrationSetup
 from .similarity import gradient_ncc
@@ -207,6 +208,7 @@ class _Registration:
         View after view proposes candidates from those so far; a few steps from each then show which one is right.
         """
         before = self.pose
+        corners = self.setup.volume.corners
         candidates = [Candidate(before, 0.0)]
         for number in range(len(self.xrays)):
             proposed = []
@@ -216,22 +218,26 @@ class _Registration:
                     view = self._views(settings.long_side, settings.margin_mm)[number]
                 except DegenerateError:
                     continue
-                found = search_candidates(self.setup.surface, view.xray, view.renderer, self.pose, settings)
+                found = search_candidates(self.setup.surface, view.xray, view.renderer, self.pose, settings, corners)
                 proposed += [Candidate(c.ct_to_world, c.score + candidate.score) for c in found]
             proposed.sort(key=lambda c: -c.score)
             candidates = proposed[: settings.candidates + 1] or candidates
         if len(candidates) > 1:
-            candidates = [self._tried(candidate.ct_to_world, settings.trial) for candidate in candidates]
-        best = max(candidates, key=lambda c: c.score)
-        self.pose, self.matches, self.points = best.ct_to_world, [], 0
+            poses = [self._tried(candidate.ct_to_world, settings.trial) for candidate in candidates]
+            poses = [pose for pose in poses if pose is not None] or [before]
+            scores = judged_poses(self.setup, self.xrays, poses, settings.judged_side, settings.judged_margin_mm)
+            self.pose = poses[max(range(len(poses)), key=scores.__getitem__)]
+        else:
+            self.pose = candidates[0].ct_to_world
+        self.matches, self.points = [], 0
         if self.pose is before:
             return 0.0
         points = self.setup.surface.points[::50].to("cpu", torch.float64)
         moved = transform_points(self.pose, points) - transform_points(before, points)
         return float(moved.norm(dim=-1).mean())
 
-    def _tried(self, pose: Tensor, level: Level) -> Candidate:
-        """Where a few steps lead from a pose, and the similarity there."""
+    def _tried(self, pose: Tensor, level: Level) -> Tensor | None:
+        """Where a few steps lead from a pose; None where they lead out of the image."""
         self.pose = pose
         try:
             views = self._views(level.long_side, level.margin_mm)
@@ -240,8 +246,8 @@ class _Registration:
                 self._step(views, *self._progress(level, 0, step))
                 self._measure(views)
         except DegenerateError:
-            return Candidate(pose, -1.0)
-        return Candidate(self.pose, self.similarity)
+            return None
+        return self.pose
 
     def _views(self, long_side: int, margin_mm: float) -> list[_LevelView]:
         """The views around the CT at the current pose, at a resolution."""

@@ -1,10 +1,9 @@
 """The search before the first step: a coarse look for a better start, by correlating whole images.
 
 Contour matching needs a start from which most patches lie within its window. Where the pose is off by more, a DRR
-looks much like the X-ray but elsewhere: so DRRs at a few turned poses are correlated with the X-ray over all shifts at
-once, by FFT. What is correlated are gradients (Penney et al., IEEE TMI 1998), tamed so that no single edge (skin,
-implant) decides, and normalised over the pixels that are valid in both. The best places become candidates, which the
-first steps of the registration then tell apart.
+looks much like the X-ray but elsewhere: so the edges of DRRs at a few turned poses are correlated with the X-ray's over
+all shifts at once, by FFT. The best places become candidates, which the first steps of the registration then tell
+apart: neighbouring vertebrae look alike until a pose is nearly right.
 """
 
 from __future__ import annotations
@@ -14,14 +13,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from .drr import DrrRenderer
-from .image_gradient import masked_gradient
+from .edge_correlation import correlation_over_shifts
 from .level import Level
 from .poses import invert_pose, motion_about, transform_points
 from .surface import SurfacePoints
+from .truncation import away_from_box_edges
 from .xray import XRay
 
 
@@ -36,50 +35,17 @@ class SearchSettings:
     largest_shift_mm: float = 75.0
     least_gain: float = 0.02
     """A new start must correlate this much better than the given one: where that is good already, it stays."""
-    candidates: int = 4
+    candidates: int = 6
     rival: float = 0.6
     """Candidates that correlate less than this share of the best one are not tried."""
     apart_mm: float = 10.0
     """Candidates differ in place by at least this much."""
     trial: Level = field(default_factory=lambda: Level(112, 4, 40.0, (12.0, 8.0), (1e-3, 1e-4)))
     """Every candidate goes these steps; the one whose DRR then is most like the X-rays is kept."""
-
-
-def correlation_over_shifts(drr: Tensor, xray: Tensor, mask: Tensor, largest: int) -> Tensor:
-    """Correlation (B, 2 s + 1, 2 s + 1), s = largest, of shifted DRRs (B, 1, H, W) with an X-ray (1, 1, H, W).
-
-    mask (1, 1, H, W) bool of the X-ray. Each is the correlation of the tamed gradients where the shifted DRR covers
-    valid pixels, times the root of the share of the DRR's edges that it covers, so that an overlap of a few pixels
-    does not win. Entry [b, s + dv, s + du].
-    """
-    found, valid = masked_gradient(xray, mask, 1.0)
-    expected, inside = masked_gradient(drr, torch.ones_like(drr, dtype=torch.bool), 1.0)
-    found, expected = _tamed(found, valid), _tamed(expected, inside)
-    rows, columns = drr.shape[-2:]
-    size = (rows + 2 * largest, columns + 2 * largest)
-
-    def transformed(image: Tensor) -> Tensor:
-        return torch.fft.rfft2(F.pad(image, (0, 2 * largest, 0, 2 * largest)))
-
-    def correlate(moving: Tensor, fixed: Tensor) -> Tensor:
-        product = (torch.fft.irfft2(transformed(moving).conj() * transformed(fixed), s=size)).sum(1)
-        product = torch.roll(product, (largest, largest), dims=(-2, -1))
-        return product[..., : 2 * largest + 1, : 2 * largest + 1]
-
-    numerator = correlate(expected, found)
-    energy = (expected * expected).sum(1, keepdim=True)
-    covered = correlate(energy, valid.to(energy)).clamp_min(0)
-    met = correlate(torch.ones_like(energy), (found * found).sum(1, keepdim=True)).clamp_min(0)
-    total = energy.sum((-1, -2)).clamp_min(1e-9)[..., None]
-    least = 1e-3 * total * (found * found).sum()
-    return numerator / (covered * met).clamp_min(least).sqrt() * (covered / total).sqrt()
-
-
-def _tamed(gradient: Tensor, valid: Tensor) -> Tensor:
-    """Gradients (B, 2, H, W) compressed to g / sqrt(|g| + mean |g|): faint edges count beside strong ones."""
-    length = gradient.norm(dim=1, keepdim=True)
-    mean = (length * valid).sum((-1, -2), keepdim=True) / valid.sum((-1, -2), keepdim=True).clamp_min(1)
-    return gradient / (length + mean).clamp_min(1e-12).sqrt() * valid
+    judged_side: int = 160
+    """Resolution at which candidates are compared, after their steps: pixels along the longer side of a region that
+    holds them all."""
+    judged_margin_mm: float = 15.0
 
 
 @dataclass(frozen=True)
@@ -91,12 +57,18 @@ class Candidate:
 
 
 def search_candidates(
-    surface: SurfacePoints, xray: XRay, renderer: DrrRenderer, ct_to_world: Tensor, settings: SearchSettings
+    surface: SurfacePoints,
+    xray: XRay,
+    renderer: DrrRenderer,
+    ct_to_world: Tensor,
+    settings: SearchSettings,
+    corners: Tensor | None = None,
 ) -> list[Candidate]:
     """The given pose (4, 4) first, then those near it under which the CT looks most like one X-ray, best first.
 
-    xray: already cropped and resized to the resolution of the search. Turns are about the middle of the surface. Poses
-    that correlate much worse than the best one are left out; so is the given one, where it is much worse.
+    xray: already cropped and resized to the resolution of the search. corners (8, 3): of the CT's box, whose silhouette
+    in the DRRs then doesn't count. Turns are about the middle of the surface. Poses that correlate much worse than the
+    best one are left out, the given one never.
     """
     camera = xray.camera
     to_world = invert_pose(camera.world_to_camera)
@@ -109,8 +81,12 @@ def search_candidates(
     scores = []
     with torch.no_grad():
         for chunk in poses.split(16):
-            drr = renderer(camera.ct_to_camera(chunk), camera.intrinsics, camera.size).to(torch.float32)
-            scores.append(correlation_over_shifts(drr, xray.line_integral, xray.mask, largest))
+            ct_to_camera = camera.ct_to_camera(chunk)
+            drr = renderer(ct_to_camera, camera.intrinsics, camera.size).to(torch.float32)
+            inside = None
+            if corners is not None:
+                inside = away_from_box_edges(corners, ct_to_camera, camera.intrinsics, camera.size).to(drr.device)
+            scores.append(correlation_over_shifts(drr, xray.line_integral, xray.mask, largest, inside))
     best, turn = torch.cat(scores).max(dim=0)
     given = float(scores[0][0, largest, largest])
     start = Candidate(ct_to_world, given)
@@ -128,8 +104,6 @@ def search_candidates(
         found[:3, 3] += to_world[:3, :3] @ shift
         candidates.append(Candidate(found, score))
         best[max(0, row - apart) : row + apart + 1, max(0, column - apart) : column + apart + 1] = -1.0
-    if candidates and given < 0.5 * candidates[0].score:
-        return candidates
     return [start, *candidates]
 
 

@@ -12,8 +12,13 @@ from torch import Tensor
 
 from .atomic import atomic_path
 from .camera import Camera
+from .dicom_geometry import Frame
+from .dicom_pixels import read_dicom_pixels
+from .dicom_tags import is_dicom
+from .dicom_xray import xray_of_pixels
 from .errors import InputError
 from .xray import XRay
+from .xray_checks import check_content, check_size
 from .xray_kind import line_integrals, recognise
 
 IMAGE_KINDS = ("auto", "intensity", "line_integral")
@@ -21,22 +26,36 @@ _MAX_PIXELS = 64_000_000
 _WRITTEN = (".nrrd", ".nii", ".gz", ".mha", ".png", ".tif", ".tiff")
 
 
-def load_xray(path: str | Path, camera: Camera, image_kind: str = "auto") -> XRay:
+def load_xray(path: str | Path, camera: Camera, image_kind: str = "auto", frame: Frame = None) -> XRay:
     """Read an X-ray image that ``camera`` took; only its pixel values are used, not its spacing or direction.
+
+    Of DICOM files a ``frame`` is read (a number from 1, 'mean' or 'maximum'; None: the first), and 'auto' goes by the
+    tags that tell how pixels and intensities are related, where there are any.
 
     image_kind: 'intensity' (bone dark) becomes -ln(I / I0); 'line_integral' is taken as it is; 'auto' recognises
     either, and intensities that were inverted. The mask is the collimated field; saturated open beam and metal stay
     valid, because their outlines are true. Raises InputError for a file that is missing, damaged, in colour, of
-    several frames or of another size than the camera's, and for images that are constant or not finite.
+    several frames (DICOM excepted) or of another size than the camera's, and for images that are constant or not
+    finite.
     """
     path = Path(path)
     if image_kind not in IMAGE_KINDS:
         raise InputError(f"{path}: image_kind '{image_kind}' is unknown; use one of {', '.join(IMAGE_KINDS)}.")
+    if is_dicom(path):
+        pixels = read_dicom_pixels(path, frame)
+        xray, notes = xray_of_pixels(pixels, camera, path, image_kind)
+        if frame is None and pixels.frames > 1:
+            notes.append(f"{path}: has {pixels.frames} frames; the first is taken. Choose another with a frame number.")
+        for note in notes:
+            warnings.warn(note, stacklevel=2)
+        return xray
+    if frame not in (None, 1):
+        raise InputError(f"{path}: a frame (frame '{frame}') can be chosen of DICOM files only.")
     pixels = read_pixels(path)
-    _check_size(pixels, camera, path)
+    check_size(pixels, camera, path)
     whole = pixels.dtype.kind in "iu"
     values = torch.from_numpy(pixels.astype(np.float32))
-    _check_content(values, path, image_kind)
+    check_content(values, path, image_kind)
     found = recognise(values, image_kind)
     if not found.sure:
         warnings.warn(
@@ -107,35 +126,6 @@ def _grey(pixels: np.ndarray, channels: int, path: Path) -> np.ndarray:
     if channels > 4 or (colours != colours[..., :1]).any():
         raise InputError(f"{path}: is a colour image; save it as a grey one.")
     return colours[..., 0]
-
-
-def _check_size(pixels: np.ndarray, camera: Camera, path: Path) -> None:
-    rows, columns = pixels.shape
-    if (rows, columns) == camera.size:
-        return
-    turned = " It seems to be turned by 90 degrees." if (columns, rows) == camera.size else ""
-    raise InputError(
-        f"{path}: has {columns} columns x {rows} rows, but view '{camera.name}' of the geometry has {camera.columns} x "
-        f"{camera.rows}.{turned} Give the image that belongs to this view, or correct the geometry."
-    )
-
-
-def _check_content(values: Tensor, path: Path, image_kind: str) -> None:
-    bad = int((~torch.isfinite(values)).sum())
-    if bad:
-        raise InputError(f"{path}: {bad} pixels are NaN or infinite; replace them.")
-    low, high = float(values.min()), float(values.max())
-    if low == high:
-        raise InputError(f"{path}: every pixel is {low:g}; the image shows nothing.")
-    common = float(values.flatten().median())
-    share = float((values == common).float().mean())
-    if share > 0.995:
-        raise InputError(f"{path}: {100 * share:.1f} % of its pixels are {common:g}; the image shows nothing.")
-    if image_kind == "intensity" and float((values < 0).float().mean()) > 0.01:
-        raise InputError(
-            f"{path}: is declared as intensity but goes down to {low:g}; photons cannot be negative. Declare it as "
-            "line_integral or auto."
-        )
 
 
 def _times(size: tuple[int, ...]) -> str:

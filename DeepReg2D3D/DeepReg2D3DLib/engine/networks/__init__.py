@@ -16,6 +16,7 @@ from ..errors import InputError
 from .compact import CompactConfig, CompactFlow
 from .flow_protocol import EncodedImage, FlowEstimate, FlowNetwork
 from .flownet import FlowNet, FlowNetConfig
+from .guided import GuidedConfig, GuidedFlow
 from .pointnet import PointNet, PointNetConfig
 from .pointnet2 import PointNet2, PointNet2Config
 from .raft import Raft, RaftConfig
@@ -31,6 +32,8 @@ __all__ = [
     "FlowNet",
     "FlowNetConfig",
     "FlowNetwork",
+    "GuidedConfig",
+    "GuidedFlow",
     "PointNet",
     "PointNet2",
     "PointNet2Config",
@@ -43,6 +46,7 @@ __all__ = [
 # Each name: the network, its configuration, and what the name alone says about that.
 FLOW_ARCHITECTURES: dict[str, tuple[type[nn.Module], type, dict[str, Any]]] = {
     "compact": (CompactFlow, CompactConfig, {}),
+    "guided": (GuidedFlow, GuidedConfig, {}),
     "raft": (Raft, RaftConfig, {}),
     "raft-small": (Raft, RaftConfig, RaftConfig.small_sizes()),
     "flownetc": (FlowNet, FlowNetConfig, {"correlation": True}),
