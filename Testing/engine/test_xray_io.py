@@ -160,8 +160,19 @@ def test_other_sizes_than_the_cameras_are_refused(tmp_path):
 
 
 def test_frames_are_refused_with_their_number(tmp_path):
-    refused(write_dicom(tmp_path / "run.dcm", intensities(), frames=7), "holds 7 frames")
     refused(written(tmp_path, np.stack([intensities()] * 5), "run.nrrd"), "holds 5 frames")
+    with pytest.raises(InputError, match="DICOM files only"):
+        load_xray(written(tmp_path, intensities()), a_camera(), "auto", frame=2)
+
+
+def test_of_a_dicom_run_the_first_frame_is_taken_with_a_warning_or_the_one_asked_for(tmp_path):
+    path = write_dicom(tmp_path / "run.dcm", intensities(), frames=7)
+    with pytest.warns(UserWarning, match="has 7 frames; the first is taken"):
+        first = load_xray(path, a_camera(), "intensity")
+    third = load_xray(path, a_camera(), "intensity", frame=3)
+    torch.testing.assert_close(first.line_integral, third.line_integral)
+    with pytest.raises(InputError, match="no frame 8"):
+        load_xray(path, a_camera(), "intensity", frame=8)
 
 
 def test_missing_damaged_and_other_files_are_refused(tmp_path):
