@@ -51,3 +51,23 @@ def test_checkerboard_has_tiles_of_one_size():
     board = images.checkerboard(40, 80, tiles=8)
     assert not board[0, 0] and board[0, 10] and board[10, 0] and not board[10, 10]
     assert board.mean() == pytest.approx(0.5)
+
+
+def test_steps_of_a_slope_and_specks_are_no_edges():
+    _v, u = np.mgrid[:120, :160]
+    slope = np.floor(u / 4).astype(np.float32)  # voxels' steps where soft tissue grows thinner
+    assert not images.edges(slope)[:, 8:-8].any()
+    slope[60:64, 80:84] += 20
+    found = images.edges(slope)
+    assert not found[:50].any() and not found[75:].any()
+
+
+def test_local_mean_is_that_of_the_pixels_that_exist():
+    image = np.random.default_rng(2).random((9, 12)).astype(np.float32)
+    mean = images.local_mean(image, 2)
+    assert mean[4, 5] == pytest.approx(image[2:7, 3:8].mean(), abs=1e-5)
+    assert mean[0, 0] == pytest.approx(image[:3, :3].mean(), abs=1e-5)
+
+
+def test_levels_run_from_low_to_high():
+    np.testing.assert_array_equal(images.levels(np.array([[-1.0, 2, 3, 4, 9]]), 2, 4)[0], [0, 0, 127, 255, 255])

@@ -55,6 +55,42 @@ def test_blend_shows_both_each_in_its_place(overlay_and_view):
     np.testing.assert_allclose(place(coloured), (60, 40), atol=1)
 
 
+@pytest.mark.parametrize("mode", ["blend", "edges"])
+def test_soft_tissue_gets_no_colour_where_bone_is_judged(overlay_and_view, mode):
+    overlay, view, camera = overlay_and_view
+    small = camera.resized(160, 120)
+    everything = np.full((120, 160), 3.0, np.float32)  # soft tissue all over, a disc of bone in it
+    bone = 2 * disc(small, (60, 40), 8)
+    overlay.set_mode(mode)
+    overlay.set_frame(ViewFrame("AP", small.to_json(), everything + bone, bone=bone))
+    picture = view.picture().astype(int)
+    rows, columns = np.nonzero(picture[..., 0] - picture[..., 2] > 30)
+    distance = np.hypot(columns / 4 - 60, rows / 4 - 40)
+    assert len(distance) > 50 and distance.max() < 10
+
+
+def test_a_mode_without_its_picture_shows_the_xray_alone(overlay_and_view):
+    overlay, view, camera = overlay_and_view
+    before = view.picture()
+    small = camera.resized(160, 120)
+    overlay.set_mode("difference")
+    overlay.set_frame(ViewFrame("AP", small.to_json(), bone=disc(small, (60, 40), 8)))
+    np.testing.assert_array_equal(view.picture(), before)
+    overlay.set_mode("blend")
+    assert (view.picture() != before).any()
+
+
+def test_denser_bone_is_drawn_more_strongly(overlay_and_view):
+    overlay, view, camera = overlay_and_view
+    small = camera.resized(160, 120)
+    bone = disc(small, (60, 40), 8) + 3 * disc(small, (60, 15), 8)
+    overlay.set_frame(ViewFrame("AP", small.to_json(), bone=bone))
+    picture = view.picture().astype(int)
+    colour = picture[..., 0] - picture[..., 2]
+    # The view leaves 2 % of air around the image's 320 x 240 screen pixels.
+    assert 10 < colour[160, 240] < 0.7 * colour[60, 240]
+
+
 def test_a_cropped_frame_lies_where_its_camera_says(overlay_and_view):
     overlay, view, camera = overlay_and_view
     part = camera.to_json()

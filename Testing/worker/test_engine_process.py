@@ -52,10 +52,25 @@ def test_the_live_picture_at_the_true_pose_is_the_xray(engine):
         assert np.corrcoef(frame.drr.ravel(), view["image"].ravel())[0, 1] > 0.97
 
 
+def test_bone_alone_is_drawn_where_the_whole_ct_is(engine):
+    client, signals, sample = engine
+    count = len(signals.rendered)
+    client.render(sample["truth"], max_side=192, pictures=["drr", "bone"])
+    assert client.wait_until(lambda: len(signals.rendered) > count, 60), signals.errors
+    frame = signals.rendered[-1].views[0]
+    assert frame.bone.shape == frame.drr.shape
+    assert (frame.bone <= frame.drr + 1e-3).all() and frame.bone.max() > 0.3
+    assert (frame.bone < 0.01).mean() > 0.3  # soft tissue alone draws nothing
+    client.render(sample["truth"], max_side=192, pictures=["bone"])
+    assert client.wait_until(lambda: len(signals.rendered) > count + 1, 60), signals.errors
+    assert signals.rendered[-1].views[0].drr is None
+
+
 def test_small_pictures_have_the_small_camera(engine):
     client, signals, sample = engine
     client.render(sample["start"], max_side=96)
-    assert client.wait_until(lambda: signals.rendered and signals.rendered[-1].views[0].drr.shape == (96, 96), 60)
+    assert client.wait_until(lambda: signals.rendered and signals.rendered[-1].views[0].columns == 96, 60)
+    assert signals.rendered[-1].views[0].drr.shape == (96, 96)
     camera = signals.rendered[-1].views[0].camera
     assert camera["columns"] == 96 and camera["pixel_spacing_mm"] == pytest.approx([4.0, 4.0])
 
@@ -72,7 +87,7 @@ def test_registration_streams_iterations_and_finds_the_pose(engine, tmp_path):
     assert signals.iterations[0].index == 0 and signals.iterations[-1].final
     frame = signals.iterations[-1].views[0]
     assert len(frame.contour_pixels) == len(frame.weights) == len(frame.flow) > 30
-    assert frame.drr.shape == (frame.rows, frame.columns)
+    assert frame.drr.shape == frame.bone.shape == (frame.rows, frame.columns)
     np.testing.assert_allclose(signals.iterations[0].pose, start)
     answers = []
     client.save_report(tmp_path / "report.json", answers.append)

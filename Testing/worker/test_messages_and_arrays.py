@@ -27,6 +27,7 @@ def test_a_request_comes_through_with_its_fields():
         ({"type": "render", "ct_to_world": [[1]]}, "4x4"),
         ({"type": "render", "ct_to_world": POSE, "max_side": -1}, "size in pixels"),
         ({"type": "render", "ct_to_world": POSE, "max_side": True}, "size in pixels"),
+        ({"type": "render", "ct_to_world": POSE, "pictures": ["skin"]}, "a list of drr, bone"),
         ({"type": "render", "ct_to_world": POSE, "speed": 1}, "unknown field 'speed'"),
         ({"type": "dance"}, "unknown request 'dance'"),
         ({"type": "ping", "v": 2}, "version 2"),

@@ -9,7 +9,7 @@ import slicer
 
 from .engine_inputs import EngineInputs
 from .layout import RegistrationLayout
-from .overlays import XRayOverlay
+from .overlays import BONE_MODES, XRayOverlay
 from .pose import PoseController
 from .views import place_slice_view
 
@@ -90,10 +90,13 @@ class LiveOverlay:
         """Draws all overlays this way from now on."""
         if options == self._options:
             return
+        other_picture = (options.mode in BONE_MODES) != (self._options.mode in BONE_MODES)
         self._options = options
         with slicer.util.RenderBlocker():
             for overlay in self._overlays.values():
                 self._apply(overlay)
+        if other_picture:
+            self.request()
         self._schedule_flicker()
 
     def _apply(self, overlay: XRayOverlay) -> None:
@@ -110,7 +113,8 @@ class LiveOverlay:
     def request(self, side: int = RESTING_SIDE_PX) -> None:
         """Asks the engine for DRRs of the present pose; the newest request wins."""
         if self._overlays and self._inputs.ready and not self.held and self._client.state in ("ready", "busy"):
-            self._client.render(self._pose.pose, max_side=side)
+            picture = "bone" if self._options.mode in BONE_MODES else "drr"
+            self._client.render(self._pose.pose, max_side=side, pictures=[picture])
 
     def draw(self, views) -> None:
         """Shows frames (of a rendering, an iteration or a replay) in their views."""

@@ -5,8 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 CHECKER_TILES = 8
-# Edges: the strongest gradients of the DRR, as a share of its pixels.
-_EDGE_SHARE = 0.06
+# Edges: the strongest gradients of the DRR, as a share of its pixels, among those that are so many times as steep as
+# the mean around them. Surroundings are a share of the picture's longer side to each side.
+_EDGE_SHARE = 0.04
+_EDGE_CONTRAST = 1.5
+_EDGE_SURROUND = 0.02
+_EDGE_FAINTEST = 0.08  # of the steepest
+# Fewer edge pixels around than this share of a straight line through the neighbourhood make a speck.
+_SPECK_RADIUS = 7
+_SPECK_SHARE = 0.9
 
 
 def sample_grid(image: np.ndarray, to_image: np.ndarray, rows: int, columns: int) -> np.ndarray:
@@ -79,12 +86,16 @@ def checkerboard(rows: int, columns: int, tiles: int = CHECKER_TILES) -> np.ndar
 
 
 def edges(drr: np.ndarray) -> np.ndarray:
-    """(rows, columns) uint8, 1 on the edges of a DRR: ridges of the gradient's magnitude (Canny's thinning step)."""
+    """(rows, columns) uint8, 1 on the edges of a DRR: ridges of the gradient's magnitude (Canny's thinning step).
+
+    An edge has to stand out from the slopes around it: on a long slope the voxels' steps are ridges, too, but none is
+    steeper than its neighbours.
+    """
     smooth = _smoothed(np.asarray(drr, dtype=np.float32))
     gy, gx = np.gradient(smooth)
-    magnitude = np.hypot(gx, gy)
-    positive = magnitude[magnitude > 0]
-    if positive.size == 0:
+    magnitude = np.sqrt(gx * gx + gy * gy)
+    steepest = float(magnitude.max(initial=0.0))
+    if steepest <= 0:
         return np.zeros(drr.shape, np.uint8)
     # Along x or along y, whichever the gradient follows more closely.
     padded = np.pad(magnitude, 1)
@@ -92,15 +103,50 @@ def edges(drr: np.ndarray) -> np.ndarray:
     left, right = padded[1:-1, :-2], padded[1:-1, 2:]
     above, below = padded[:-2, 1:-1], padded[2:, 1:-1]
     ridge = np.where(across, (magnitude >= left) & (magnitude > right), (magnitude >= above) & (magnitude > below))
+    ridge &= magnitude > np.maximum(
+        _EDGE_CONTRAST * local_mean(magnitude, _radius(drr, _EDGE_SURROUND)), _EDGE_FAINTEST * steepest
+    )
     candidates = magnitude[ridge]
     wanted = max(1, int(_EDGE_SHARE * drr.size))
     limit = np.partition(candidates, -wanted)[-wanted] if candidates.size > wanted else 0.0
-    return (ridge & (magnitude > max(limit, 0.02 * float(magnitude.max())))).astype(np.uint8)
+    lines = ridge & (magnitude >= limit)
+    # A line goes on: alone in its neighbourhood it is a speck.
+    side = 2 * _SPECK_RADIUS + 1
+    lines &= local_mean(lines, _SPECK_RADIUS) * side**2 > _SPECK_SHARE * side
+    # Two pixels wide, so that a view smaller than the picture does not skip them.
+    lines[:-1] |= lines[1:]
+    lines[:, :-1] |= lines[:, 1:]
+    return lines.astype(np.uint8)
+
+
+def levels(image: np.ndarray, low: float, high: float) -> np.ndarray:
+    """(rows, columns) uint8: 0 up to ``low``, 255 from ``high`` on."""
+    span = max(high - low, 1e-6)
+    return np.clip((np.asarray(image, dtype=np.float32) - low) * np.float32(255 / span), 0, 255).astype(np.uint8)
+
+
+def local_mean(image: np.ndarray, radius: int) -> np.ndarray:
+    """Mean over (2 radius + 1)^2 pixels, of those that exist at the borders; float32."""
+    result = np.asarray(image, dtype=np.float32)
+    for axis in (0, 1):
+        count = result.shape[axis]
+        first, end = np.maximum(np.arange(count) - radius, 0), np.minimum(np.arange(count) + radius + 1, count)
+        shape = list(result.shape)
+        shape[axis] += 1
+        sums = np.zeros(shape, np.float32)
+        np.cumsum(result, axis=axis, out=sums[1:] if axis == 0 else sums[:, 1:])
+        result = np.take(sums, end, axis) - np.take(sums, first, axis)
+        result *= (1 / (end - first)).astype(np.float32).reshape((-1, 1) if axis == 0 else (1, -1))
+    return result
+
+
+def _radius(image: np.ndarray, share: float) -> int:
+    return max(4, round(share * max(image.shape)))
 
 
 def _smoothed(image: np.ndarray) -> np.ndarray:
-    """Binomial 1 2 1 along both axes, twice: about a Gaussian of one pixel."""
-    for _ in range(2):
+    """Binomial 1 2 1 along both axes, three times: about a Gaussian of 1.2 pixels."""
+    for _ in range(3):
         padded = np.pad(image, 1, mode="edge")
         rows = padded[:-2] + 2 * padded[1:-1] + padded[2:]
         image = (rows[:, :-2] + 2 * rows[:, 1:-1] + rows[:, 2:]) / 16

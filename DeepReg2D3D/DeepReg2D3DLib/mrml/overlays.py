@@ -12,22 +12,26 @@ from .colors import color_table
 from .frames import grid_to_ras, matrix_from_vtk, vtk_from_matrix
 from .layout import composite_of
 from .marks import ViewMarks
-from .overlay_images import checkerboard, difference, edges, matched, sample_grid
+from .overlay_images import checkerboard, difference, edges, levels, matched, sample_grid
 from .xray_camera import XRayCamera
 from .xray_node import camera_of, image_kind_of, image_of
 
 MODES = ("blend", "edges", "checkerboard", "difference", "flicker")
 EDGE_COLOR = (1.0, 0.55, 0.1)
-# The DRR's colours: nothing where there is no bone, through orange to light yellow.
+# Modes that draw the CT's bone alone, as a label: of the slice views' layers only labels fade with their table's alpha.
+BONE_MODES = ("blend", "edges")
+# The bone's colours: nothing where there is none, through orange to light yellow.
 _BLEND_STOPS = (
-    (0.0, (0.0, 0.0, 0.0, 0.0)),
-    (0.15, (0.45, 0.1, 0.0, 0.3)),
-    (0.6, (1.0, 0.5, 0.05, 0.9)),
-    (1.0, (1.0, 0.95, 0.6, 1.0)),
+    (0.0, (1.0, 0.3, 0.0, 0.0)),
+    (0.4, (1.0, 0.4, 0.0, 0.6)),
+    (1.0, (1.0, 0.8, 0.2, 1.0)),
 )
+# Labels aren't interpolated: smaller pictures are made finer before they become labels.
+_FINE_SIDE = 400
 _DIFFERENCE_STOPS = ((0.0, (0.1, 0.3, 0.9, 1.0)), (0.5, (0.9, 0.9, 0.9, 1.0)), (1.0, (0.85, 0.15, 0.1, 1.0)))
 _HIDDEN = -3.0e38  # below every threshold: not drawn
-_WINDOW_PERCENT = (2.0, 99.7)
+# Automatic window of ``blend``: nothing is drawn clear, the densest bone brightest.
+_WINDOW_PERCENT = 99.0
 DIFFERENCE_RANGE = 2.0
 _BONE_SIGN = {"line_integral": 1.0, "intensity": -1.0}  # of bone in the X-ray; 'auto' is found out
 
@@ -40,7 +44,7 @@ class XRayOverlay:
         name = xray_node.GetName()
         self._composite = composite_of(scene, slice_node.GetLayoutName())
         self._drr = self._volume("vtkMRMLScalarVolumeNode", f"{name} DRR")
-        self._edges = self._volume("vtkMRMLLabelMapVolumeNode", f"{name} DRR edges")
+        self._label = self._volume("vtkMRMLLabelMapVolumeNode", f"{name} bone")
         self._marks = ViewMarks(scene, name, slice_node)
         self._colors = {
             "blend": color_table(scene, "DeepReg2D3D DRR", _BLEND_STOPS),
@@ -81,12 +85,12 @@ class XRayOverlay:
             self._draw()
 
     def set_opacity(self, opacity: float) -> None:
-        """0 shows the X-ray alone, 1 the DRR alone (edges, difference: how strong they are)."""
+        """0 shows the X-ray alone, 1 the bone (or its edges) at full strength; the other modes mix nothing."""
         self._opacity = float(np.clip(opacity, 0.0, 1.0))
         self._compose()
 
     def set_window(self, low: float, high: float) -> None:
-        """Line integrals that are drawn darkest and brightest in ``blend``."""
+        """Line integrals of bone where ``blend`` begins to draw and where it is brightest."""
         self._window = float(low), max(float(high), float(low) + 1e-6)
         self._draw()
 
@@ -101,7 +105,8 @@ class XRayOverlay:
         """The window in use; None before there is a picture."""
         if self._window is not None:
             return self._window
-        return _auto_window(self._frame.drr) if self._frame is not None and self._frame.drr is not None else None
+        bone = self._bone()
+        return _auto_window(bone) if bone is not None else None
 
     def show_points(self, visible: bool) -> None:
         """Contour points, coloured by weight."""
@@ -141,34 +146,51 @@ class XRayOverlay:
         if self._composite.GetScene() is not None:
             if self._composite.GetForegroundVolumeID() == self._drr.GetID():
                 self._composite.SetForegroundVolumeID(None)
-            if self._composite.GetLabelVolumeID() == self._edges.GetID():
+            if self._composite.GetLabelVolumeID() == self._label.GetID():
                 self._composite.SetLabelVolumeID(None)
         self._marks.remove()
-        remove(self._scene, self._drr, self._edges)
+        remove(self._scene, self._drr, self._label)
         self._frame = None
 
+    def _bone(self) -> np.ndarray | None:
+        """The frame's bone; the whole CT where the engine sent nothing else."""
+        if self._frame is None:
+            return None
+        return self._frame.bone if self._frame.bone is not None else self._frame.drr
+
+    def _picture(self) -> np.ndarray | None:
+        """What the present mode draws; None where the frame hasn't got it."""
+        if self._frame is None or self.xray_node.GetImageData() is None:
+            return None
+        return self._bone() if self._mode in BONE_MODES else self._frame.drr
+
     def _draw(self) -> None:
-        frame = self._frame
-        if frame is None or frame.drr is None or self.xray_node.GetImageData() is None:
-            self._compose()
-            return
-        camera = XRayCamera.from_json(frame.camera)
-        if self._mode == "edges":
-            _put(self._edges, edges(frame.drr), camera)
-            label = self._edges.GetDisplayNode()
-            label.SetAndObserveColorNodeID(self._colors["edges"].GetID())
-        else:
-            self._draw_foreground(frame.drr, camera)
+        picture = self._picture()
+        if picture is not None:
+            camera = XRayCamera.from_json(self._frame.camera)
+            if self._mode in BONE_MODES:
+                self._draw_label(picture, camera)
+            else:
+                self._draw_foreground(picture, camera)
         self._compose()
+
+    def _draw_label(self, bone: np.ndarray, camera: XRayCamera) -> None:
+        display = self._label.GetDisplayNode()
+        if self._mode == "edges":
+            image = edges(bone)
+        else:
+            if max(bone.shape) < _FINE_SIDE:
+                fine = camera.resized(2 * camera.columns, 2 * camera.rows)
+                bone, camera = sample_grid(bone, fine.pixels_in(camera), fine.rows, fine.columns), fine
+            image = levels(bone, *(self._window or _auto_window(bone)))
+        display.SetAndObserveColorNodeID(self._colors[self._mode].GetID())
+        _put(self._label, image, camera)
 
     def _draw_foreground(self, drr: np.ndarray, camera: XRayCamera) -> None:
         display = self._drr.GetDisplayNode()
         was_modified = display.StartModify()
         sign = _BONE_SIGN.get(image_kind_of(self.xray_node))
-        if self._mode == "blend":
-            image, (low, high) = drr, self.window
-            color = self._colors["blend"].GetID()
-        elif self._mode == "difference":
+        if self._mode == "difference":
             image, (low, high) = difference(drr, self._xray_on(camera), sign), (-DIFFERENCE_RANGE, DIFFERENCE_RANGE)
             color = self._colors["difference"].GetID()
         else:
@@ -212,28 +234,28 @@ class XRayOverlay:
 
     def _compose(self) -> None:
         """Which layers the view shows, and how strongly."""
-        shown = self._frame is not None and self._frame.drr is not None
-        foreground = shown and self._mode != "edges"
-        label = shown and self._mode == "edges"
-        opacity = {"blend": self._opacity, "difference": 1.0, "checkerboard": 1.0, "flicker": float(self._flicker_on)}
+        shown = self._picture() is not None
+        foreground = shown and self._mode not in BONE_MODES
+        label = shown and self._mode in BONE_MODES
+        strength = {"blend": self._opacity, "edges": max(self._opacity, 0.2), "flicker": float(self._flicker_on)}
+        opacity = strength.get(self._mode, 1.0) if shown else 0.0
         composite = self._composite
         was_modified = composite.StartModify()
         composite.SetBackgroundVolumeID(self.xray_node.GetID())
         composite.SetForegroundVolumeID(self._drr.GetID() if foreground else None)
-        composite.SetLabelVolumeID(self._edges.GetID() if label else None)
-        composite.SetForegroundOpacity(opacity.get(self._mode, 0.0) if foreground else 0.0)
-        composite.SetLabelOpacity(max(self._opacity, 0.2) if label else 0.0)
+        composite.SetLabelVolumeID(self._label.GetID() if label else None)
+        composite.SetForegroundOpacity(opacity if foreground else 0.0)
+        composite.SetLabelOpacity(opacity if label else 0.0)
         composite.SetCompositing(0)  # alpha
         composite.EndModify(was_modified)
 
 
-def _auto_window(drr: np.ndarray) -> tuple[float, float]:
-    seen = drr[drr > 0]
+def _auto_window(image: np.ndarray) -> tuple[float, float]:
+    seen = image[image > 0]
     if seen.size < 16:
         return 0.0, 1.0
-    low, high = (float(value) for value in np.percentile(seen[:: max(1, seen.size // 20000)], _WINDOW_PERCENT))
-    # A picture of one value has no window of its own: from nothing to that value.
-    return (low, high) if high - low > 0.02 * high else (0.0, high)
+    high = float(np.percentile(seen[:: max(1, seen.size // 20000)], _WINDOW_PERCENT))
+    return 0.0, high
 
 
 def _put(node, image: np.ndarray, camera: XRayCamera) -> None:

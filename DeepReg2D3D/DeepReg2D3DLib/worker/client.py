@@ -162,11 +162,17 @@ class EngineClient(WorkerLink):
         max_side: int = 256,
         views: Sequence[str] | None = None,
         on_error: Refused | None = None,
+        pictures: Sequence[str] | None = None,
     ) -> None:
-        """Ask for DRRs at a pose; ``rendered`` follows. Of several requests only the newest is answered."""
+        """Ask for DRRs at a pose; ``rendered`` follows. Of several requests only the newest is answered.
+
+        pictures: "drr" (the whole CT, the default), "bone" (its bone alone) or both.
+        """
         fields: dict[str, Any] = {"ct_to_world": pose_array(ct_to_world).tolist(), "max_side": int(max_side)}
         if views is not None:
             fields["views"] = list(views)
+        if pictures is not None:
+            fields["pictures"] = list(pictures)
         if self._render_id is None:
             self._render_id = self.request("render", None, on_error, **fields)
         else:

@@ -18,6 +18,8 @@ VERSION = 1
 MAX_LINE_BYTES = 1 << 20
 MAX_VIEWS = 64
 MAX_IMAGE_SIDE = 16384
+# What a view can be rendered as: the whole CT (as the X-ray shows it) or its bone alone (where one looks to compare).
+PICTURES = ("drr", "bone")
 
 Check = Callable[[Any], bool]
 
@@ -98,6 +100,10 @@ def _is_names(value: Any) -> bool:
     return isinstance(value, list) and len(value) <= MAX_VIEWS and all(map(_is_text, value))
 
 
+def _are_pictures(value: Any) -> bool:
+    return isinstance(value, list) and len(value) > 0 and all(name in PICTURES for name in value)
+
+
 _POSE = _is_matrix(4, 4)
 
 
@@ -136,6 +142,7 @@ REQUESTS: Mapping[str, Mapping[str, Field]] = {
     "render": {
         "ct_to_world": _need(_POSE, _POSE_WORDS),
         "max_side": _may(lambda v: _is_count(v) and v <= MAX_IMAGE_SIDE, "a size in pixels"),
+        "pictures": _may(_are_pictures, f"a list of {', '.join(PICTURES)}"),
         "views": _may(_is_names, "a list of view names"),
     },
     "register": {

@@ -23,8 +23,8 @@ def _number(value: Any) -> float:
 class ViewFrame:
     """One view's pictures, in the grid of ``camera``: the X-ray's own, cropped or resized.
 
-    camera: as messages carry it (see ``messages.is_camera``). drr: (rows, columns) float32 line integrals, or None.
-    contour_pixels, flow: (M, 2) as (u, v); weights: (M,).
+    camera: as messages carry it (see ``messages.is_camera``). drr, bone: (rows, columns) float32 line integrals of the
+    whole CT and of its bone alone, or None. contour_pixels, flow: (M, 2) as (u, v); weights: (M,).
     """
 
     name: str
@@ -33,6 +33,7 @@ class ViewFrame:
     contour_pixels: np.ndarray | None = None
     weights: np.ndarray | None = None
     flow: np.ndarray | None = None
+    bone: np.ndarray | None = None
 
     @property
     def columns(self) -> int:
@@ -52,13 +53,15 @@ class ViewFrame:
             value = view.get(name)
             return None if value is None else np.asarray(value, dtype=np.float32).reshape(shape)
 
+        grid = view["camera"]["rows"], view["camera"]["columns"]
         return cls(
             view["name"],
             view["camera"],
-            array("drr", view["camera"]["rows"], view["camera"]["columns"]),
+            array("drr", *grid),
             array("contour_pixels", -1, 2),
             array("weights", -1),
             array("flow", -1, 2),
+            array("bone", *grid),
         )
 
 

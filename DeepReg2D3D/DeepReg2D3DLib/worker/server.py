@@ -70,8 +70,14 @@ def words_for(error: BaseException) -> str:
 
 
 def out_of_gpu_memory(error: BaseException) -> bool:
-    """True for torch's OutOfMemoryError, known by its name so that torch needn't be imported here."""
-    return any(cls.__name__ == "OutOfMemoryError" for cls in type(error).__mro__)
+    """True for torch's OutOfMemoryError, known by its name so that torch needn't be imported here.
+
+    CUDA's libraries have errors of their own for it, known by their text.
+    """
+    if any(cls.__name__ == "OutOfMemoryError" for cls in type(error).__mro__):
+        return True
+    text = str(error)
+    return "CUDA error: out of memory" in text or ("_STATUS_ALLOC_FAILED" in text and "CU" in text)
 
 
 class Server:
@@ -249,7 +255,9 @@ class Server:
         except Exception as error:
             if out_of_gpu_memory(error) and self._engine.fall_back_to_cpu():
                 self._tell_fallback()
-                run.iterations = self._engine.register({**run.request.fields, "ct_to_world": run.pose})
+                # From the last good pose, whatever device was asked for; the iterations go on counting.
+                again = {"ct_to_world": run.pose, "device": "cpu", "continued": run.count > 0}
+                run.iterations = self._engine.register({**run.request.fields, **again})
                 return
             self._fail(None, error)
             self._end_run("failed", words_for(error))

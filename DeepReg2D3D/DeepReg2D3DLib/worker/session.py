@@ -26,7 +26,7 @@ from ..engine.volume_io import load_volume
 from ..engine.xray import XRay
 from .arrays import ArrayFolder
 from .bone_surface import surface_nets, vertex_normals
-from .live_drr import LiveDrr
+from .live_drr import LiveDrr, bone_alone
 from .messages import Request
 from .session_files import FILE_REQUESTS, camera_to_json, read_view
 
@@ -45,7 +45,7 @@ class EngineSession:
         self._device = resolve_device("auto")
         self._volume: Volume | None = None
         self._views: dict[str, XRay] = {}
-        self._live: LiveDrr | None = None
+        self._live: dict[str, LiveDrr] = {}  # by what it draws: the whole CT or its bone
         self._setup: tuple[str, Any] | None = None
         self._records: list[Iteration] = []
         self._run: dict[str, Any] | None = None
@@ -69,12 +69,14 @@ class EngineSession:
 
     def fall_back_to_cpu(self) -> bool:
         """Drop everything on the GPU and go on with the CPU; False where the CPU was in use already."""
-        if self._device.type == "cpu":
+        running = self._run is not None and self._run["device"] != "cpu"
+        if self._device.type == "cpu" and not running:
             return False
         self._device = torch.device("cpu")
         self._setup = None
+        self._warnings = [*self._warnings, "The GPU ran out of memory; the CPU went on."]
         if self._volume is not None:
-            self._live = LiveDrr(self._volume, self._device)
+            self._live = self._live_of(self._volume)
         torch.cuda.empty_cache()
         return True
 
@@ -96,10 +98,11 @@ class EngineSession:
         start = time.perf_counter()
         progress("Reading the CT...", None)
         volume = self._volume_from_file(fields) if "path" in fields else self._volume_from_array(fields, progress)
-        self._volume, self._live, self._setup = None, None, None
+        self._volume, self._live, self._setup = None, {}, None
         progress("Preparing the CT...", None)
-        live = LiveDrr(volume.cropped_to_body(), self._device)
-        live.prepare()
+        live = self._live_of(volume)
+        for each in live.values():
+            each.prepare()
         self._volume, self._live = volume, live
         self._load_seconds = time.perf_counter() - start
         return {
@@ -109,6 +112,10 @@ class EngineSession:
             "spacing_mm": list(volume.spacing),
             "seconds": self._load_seconds,
         }
+
+    def _live_of(self, volume: Volume) -> dict[str, LiveDrr]:
+        body = volume.cropped_to_body()
+        return {"drr": LiveDrr(body, self._device), "bone": LiveDrr(bone_alone(body), self._device)}
 
     def _volume_from_file(self, fields: Mapping[str, Any]) -> Volume:
         volume = load_volume(fields["path"])
@@ -186,10 +193,13 @@ class EngineSession:
         pose = torch.tensor(fields["ct_to_world"], dtype=torch.float64)
         views = []
         for view in self._chosen(fields):
-            image = self._live.render(view.camera, pose, fields.get("max_side", 256)).numpy()
-            rows, columns = image.shape
+            images = {
+                name: self._live[name].render(view.camera, pose, fields.get("max_side", 256)).numpy()
+                for name in fields.get("pictures", ["drr"])
+            }
+            rows, columns = next(iter(images.values())).shape
             camera = camera_to_json(view.camera.resized(columns, rows))
-            views.append({"name": view.name, "camera": camera, "drr": image})
+            views.append({"name": view.name, "camera": camera, **images})
         return {"pose": fields["ct_to_world"], "views": views, "seconds": time.perf_counter() - start}
 
     def _bone_surface(self, fields: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
@@ -221,13 +231,18 @@ class EngineSession:
     # --- runs ------------------------------------------------------------------------------------------------------
 
     def register(self, fields: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        """The iterations of a registration; raises InputError at once where something is missing."""
+        """The iterations of a registration; raises InputError at once where something is missing.
+
+        With ``continued`` among the fields it goes on counting from the last run, whose end is the start here.
+        """
         volume, xrays = self._need_ct(), self._chosen(fields)
         return self._iterations(volume, xrays, fields)
 
     def _iterations(self, volume: Volume, xrays: list[XRay], fields: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         device = self._run_device(fields.get("device", "auto"))
-        self._records, self._run = [], {**fields, "device": device.type}
+        if not fields.get("continued"):
+            self._records = []
+        self._run = {**fields, "device": device.type}
         if self._setup is None or self._setup[0] != str(device):
             start = time.perf_counter()
             self._setup = None
@@ -243,10 +258,17 @@ class EngineSession:
             device=str(device),
             setup=self._setup[1],
         )
+        past = max(0, len(self._records) - 1)
         for iteration in run:
+            if iteration.index == 0 and self._records:
+                continue  # the start of a continued run was the end of an iteration already
+            counted = replace(iteration, index=iteration.index + past)
+            record = iteration_record(counted)
+            for view, shown in zip(iteration.views, record["views"], strict=True):
+                shown["bone"] = self._live["bone"].quick(view.camera, iteration.ct_to_world).numpy()
             # The report needs the numbers, not the pictures.
-            self._records.append(replace(iteration, views=()))
-            yield iteration_record(iteration)
+            self._records.append(replace(counted, views=()))
+            yield record
 
     def _run_device(self, wanted: str) -> torch.device:
         """The device of a run; after the GPU ran out of memory 'auto' stays with the CPU."""
