@@ -212,7 +212,7 @@ class _Registration:
         candidates = [Candidate(before, 0.0)]
         for number in range(len(self.xrays)):
             proposed = []
-            for candidate in candidates:
+            for candidate in candidates[: settings.bases]:
                 self.pose = candidate.ct_to_world
                 try:
                     view = self._views(settings.long_side, settings.margin_mm)[number]
@@ -222,13 +222,7 @@ class _Registration:
                 proposed += [Candidate(c.ct_to_world, c.score + candidate.score) for c in found]
             proposed.sort(key=lambda c: -c.score)
             candidates = proposed[: settings.candidates + 1] or candidates
-        if len(candidates) > 1:
-            poses = [self._tried(candidate.ct_to_world, settings.trial) for candidate in candidates]
-            poses = [pose for pose in poses if pose is not None] or [before]
-            scores = judged_poses(self.setup, self.xrays, poses, settings.judged_side, settings.judged_margin_mm)
-            self.pose = poses[max(range(len(poses)), key=scores.__getitem__)]
-        else:
-            self.pose = candidates[0].ct_to_world
+        self.pose = self._best_of([c.ct_to_world for c in candidates], settings)
         self.matches, self.points = [], 0
         if self.pose is before:
             return 0.0
@@ -236,13 +230,29 @@ class _Registration:
         moved = transform_points(self.pose, points) - transform_points(before, points)
         return float(moved.norm(dim=-1).mean())
 
-    def _tried(self, pose: Tensor, level: Level) -> Tensor | None:
-        """Where a few steps lead from a pose; None where they lead out of the image."""
+    def _best_of(self, poses: list[Tensor], settings: SearchSettings) -> Tensor:
+        """The pose from which a few steps lead to the best picture, after those steps; only the better half goes on
+        to the second half of them."""
+        if len(poses) == 1:
+            return poses[0]
+        level = settings.trial
+        rounds = [range(level.steps // 2), range(level.steps // 2, level.steps)]
+        for number, steps in enumerate(rounds):
+            tried = [self._tried(pose, level, steps) for pose in poses]
+            poses = [pose for pose in tried if pose is not None] or poses[:1]
+            scores = judged_poses(self.setup, self.xrays, poses, settings.judged_side, settings.judged_margin_mm)
+            order = sorted(range(len(poses)), key=lambda i: -scores[i])
+            keep = 1 if number == len(rounds) - 1 else (len(poses) + 1) // 2
+            poses = [poses[i] for i in order[:keep]]
+        return poses[0]
+
+    def _tried(self, pose: Tensor, level: Level, steps: range) -> Tensor | None:
+        """Where some steps of a level lead from a pose; None where they lead out of the image."""
         self.pose = pose
         try:
             views = self._views(level.long_side, level.margin_mm)
             self._measure(views)
-            for step in range(level.steps):
+            for step in steps:
                 self._step(views, *self._progress(level, 0, step))
                 self._measure(views)
         except DegenerateError:

@@ -36,6 +36,8 @@ class SearchSettings:
     least_gain: float = 0.02
     """A new start must correlate this much better than the given one: where that is good already, it stays."""
     candidates: int = 6
+    bases: int = 3
+    """Each further view searches around this many of the best candidates of the views before it."""
     rival: float = 0.6
     """Candidates that correlate less than this share of the best one are not tried."""
     apart_mm: float = 10.0
