@@ -75,3 +75,9 @@ def test_a_case_without_truth_or_targets_is_refused():
     aimless = Case("aimless", Path("ct.nrrd"), Path("geometry.json"), TRUTH, None, [])
     with pytest.raises(InputError, match="targets"):
         choose_starts(aimless, 3, 0)
+
+
+def test_a_single_target_is_reached_as_well():
+    target = torch.tensor([[1.0, 2.0, 3.0]], dtype=torch.float64)
+    starts = draw_starts(TRUTH, target, 8, 20.0, seed=1)
+    assert sorted(int(mtre(start.pose, TRUTH, target) // 5) for start in starts) == [0, 0, 1, 1, 2, 2, 3, 3]

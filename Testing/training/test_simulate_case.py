@@ -11,7 +11,7 @@ from DeepReg2D3DLib.engine.phantom import make_phantom
 from DeepReg2D3DLib.engine.poses import motion_about
 from DeepReg2D3DLib.engine.volume_io import load_volume, save_volume
 from DeepReg2D3DLib.engine.xray_io import load_xray
-from DeepReg2D3DLib.training.simulate_case import draw_starts, patient_behind, run_simulate
+from DeepReg2D3DLib.training.simulate_case import patient_behind, run_simulate
 
 TRUTH = motion_about(
     torch.tensor([0.05, -0.02, 0.1], dtype=torch.float64),
@@ -82,18 +82,11 @@ def test_starts_are_spread_evenly_over_60_mm(case_folder):
     case = load_case(case_folder)
     distances = torch.tensor([mtre(pose, case.ground_truth, case.targets) for _, pose in case.starts])
     assert len(distances) == 60
-    step = torch.arange(60.0)
-    assert (distances >= step - 0.01).all() and (distances <= step + 1.01).all()
+    assert (distances.diff() > 0).all()
+    # Evenly: in any 10 mm as many as in any other, give or take two.
+    assert (torch.histc(distances, 6, 0.0, 60.0) - 10).abs().max() <= 2
     turns = [float(torch.linalg.matrix_norm(pose[:3, :3] - TRUTH[:3, :3])) for _, pose in case.starts]
     assert max(turns) > 0.15 and len({round(t, 4) for t in turns}) > 40
-
-
-def test_starts_of_a_single_target():
-    starts = draw_starts(
-        TRUTH, torch.tensor([[1.0, 2.0, 3.0]], dtype=torch.float64), torch.Generator().manual_seed(1), 4, 20.0
-    )
-    target = torch.tensor([[1.0, 2.0, 3.0]], dtype=torch.float64)
-    assert [int(mtre(pose, TRUTH, target) // 5) for _, pose in starts] == [0, 1, 2, 3]
 
 
 def test_same_seed_same_case(inputs, tmp_path, case_folder):

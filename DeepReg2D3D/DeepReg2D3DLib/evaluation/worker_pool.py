@@ -112,7 +112,10 @@ def _serve(connection: Connection, handler: Callable[[Any], Any]) -> None:
         except Exception as error:
             where = traceback.extract_tb(error.__traceback__)[-1]
             answer = (None, f"{type(error).__name__}: {error} ({where.name})")
-        connection.send(answer)
+        try:
+            connection.send(answer)
+        except OSError:
+            return  # The parent is gone: nobody is left to tell.
 
 
 @contextmanager

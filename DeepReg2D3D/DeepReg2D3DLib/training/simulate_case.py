@@ -7,7 +7,6 @@ from one array (the inverse crime).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,11 +22,11 @@ from ..engine.case_file import Case, save_case
 from ..engine.drr import DrrRenderer
 from ..engine.errors import InputError
 from ..engine.geometry_file import load_geometry, save_geometry
-from ..engine.metrics import mtre
 from ..engine.pose_file import load_pose
-from ..engine.poses import motion_about, transform_points
+from ..engine.poses import transform_points
 from ..engine.volume import Volume
 from ..engine.volume_io import load_volume, save_volume
+from ..evaluation.starts import draw_starts
 from .deformation import deformed, identity_deformation
 from .draws import uniform
 from .simulator import REALISTIC, XraySettings, draw_xray_recipe, simulate_xray
@@ -37,7 +36,6 @@ from .volumes import bone_remapped, spine_points
 TARGETS = 300
 STARTS = 60
 FARTHEST_START = 60.0  # mm mTRE
-_LARGEST_TURN = math.radians(25.0)
 _LARGEST_PATIENT = 40e6  # voxels
 _FULL_SCALE = 65535
 
@@ -111,43 +109,6 @@ def draw_targets(
     raise InputError(f"CT '{ct.name}' holds too little tissue for {count} target points.")
 
 
-def draw_starts(
-    truth: Tensor,
-    targets: Tensor,
-    generator: torch.Generator,
-    count: int = STARTS,
-    farthest: float = FARTHEST_START,
-) -> list[tuple[str, Tensor]]:
-    """Starts whose mTRE are spread evenly over 0 to ``farthest`` mm, one in each of ``count`` equal steps.
-
-    Each is the truth, turned about the middle of the targets and moved, in random shares.
-    """
-    truth = truth.to(torch.float64)
-    centre = transform_points(truth, targets).mean(0)
-    starts = []
-    for index in range(count):
-        wanted = (index + float(uniform(generator, 1, 0.0, 1.0))) * farthest / count
-        share = float(uniform(generator, 1, 0.05, 0.95))
-        turn = torch.randn(3, generator=generator, dtype=torch.float64)
-        move = torch.randn(3, generator=generator, dtype=torch.float64)
-        turn = turn / turn.norm() * (share * _LARGEST_TURN * math.sqrt(wanted / farthest))
-        move = move / move.norm()
-
-        def at(length: float, turn: Tensor = turn, move: Tensor = move) -> Tensor:
-            return motion_about(turn, length * move, centre) @ truth
-
-        low, high = 0.0, 2.0 * farthest
-        if mtre(at(0.0), truth, targets) >= wanted:
-            # The turn alone is already farther: shrink it.
-            for _ in range(50):
-                turn = turn * (0.95 if mtre(at(0.0, turn), truth, targets) > wanted else 1.0)
-        for _ in range(50):
-            middle = 0.5 * (low + high)
-            low, high = (middle, high) if mtre(at(middle, turn), truth, targets) < wanted else (low, middle)
-        starts.append((f"{index:03d}", at(0.5 * (low + high), turn)))
-    return starts
-
-
 def _write_intensity(image: Tensor, path: Path, spacing: tuple[float, float]) -> None:
     stored = sitk.GetImageFromArray((image * _FULL_SCALE).round().clamp(0, _FULL_SCALE).numpy().astype(np.uint16))
     stored.SetSpacing([float(s) for s in spacing])
@@ -181,7 +142,8 @@ def run_simulate(
     tell("rendering the X-rays")
     images = simulate_views(patient_behind(volume, generator), cameras, truth, generator, settings, device)
     targets = draw_targets(volume, cameras, truth, generator)
-    starts = draw_starts(truth, targets, generator)
+    drawn = sorted(draw_starts(truth, targets, STARTS, FARTHEST_START, seed), key=lambda start: start.initial_mtre)
+    starts = [(f"{index:03d}", start.pose) for index, start in enumerate(drawn)]
     tell("writing the case")
     out.mkdir(parents=True, exist_ok=True)
     paths, written = [], []
