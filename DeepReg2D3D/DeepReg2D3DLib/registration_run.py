@@ -12,8 +12,8 @@ from torch import Tensor
 
 from .engine.atomic import write_json
 from .engine.device import resolve_device
+from .engine.dicom_geometry import Frame
 from .engine.errors import InputError
-from .engine.geometry_file import load_geometry
 from .engine.initial_pose import default_pose
 from .engine.methods import get_method
 from .engine.pose_file import load_pose, save_pose
@@ -21,6 +21,7 @@ from .engine.presets import get_preset
 from .engine.registration import Iteration, register
 from .engine.report import RunFacts, Seconds, build_report
 from .engine.setup import RegistrationSetup
+from .engine.view_files import load_views
 from .engine.volume import Volume
 from .engine.volume_io import load_volume
 from .engine.xray import XRay
@@ -58,24 +59,24 @@ class RunOptions:
         get_method(self.method, resolve_device(self.device))
 
 
-def load_inputs(ct: Path, geometry: Path, images: Sequence[Path] | None, start: str | None) -> Inputs:
+def load_inputs(
+    ct: Path, geometry: Path | None, images: Sequence[Path] | None, start: str | None, frame: Frame = None
+) -> Inputs:
     """Read and check everything; small files first, so that mistakes show before a large CT is read.
 
-    images: one per view in the geometry's order, or None for those it names. start: a pose file, or None for the
-    default pose, which is told in a Python warning. Raises InputError.
+    geometry: None where the images are DICOM files that carry their own. images: one per view in the geometry's order,
+    or None for those it names. start: a pose file, or None for the default pose, which is told in a Python warning.
+    frame: of DICOM files with several. Raises InputError.
     """
-    views = load_geometry(geometry)
-    if images is not None and len(images) != len(views):
-        raise InputError(f"--xray: {len(images)} images were given for {len(views)} views of {geometry}.")
+    views = load_views(geometry, images, frame)
     if start == "auto":
         raise InputError("--init auto: there is no automatic start yet; give a pose file, or leave --init out.")
     pose = None if start is None else load_pose(start)
     xrays = []
-    for index, view in enumerate(views):
-        path = images[index] if images is not None else view.image
-        if path is None:
+    for view in views:
+        if view.image is None:
             raise InputError(f"{geometry}: view '{view.name}' names no image; name the X-rays with --xray.")
-        xrays.append(load_xray(path, view.camera, view.image_kind))
+        xrays.append(load_xray(view.image, view.camera, view.image_kind, view.frame))
     volume = load_volume(ct)
     if pose is None:
         pose = default_pose([view.camera for view in views], volume.centre)
@@ -155,9 +156,10 @@ def _without_images(iteration: Iteration) -> Iteration:
 def _line(iteration: Iteration) -> str:
     if iteration.index == 0:
         return f"start: similarity {iteration.similarity:.3f}"
+    # The search moves the CT by whole images, not by points.
+    how = f"{iteration.points} points" if iteration.points else "by the search for a start"
     return (
-        f"moved {iteration.motion_mm:.2f} mm, {iteration.points} points, similarity {iteration.similarity:.3f}, "
-        f"{iteration.seconds:.2f} s"
+        f"moved {iteration.motion_mm:.2f} mm, {how}, similarity {iteration.similarity:.3f}, {iteration.seconds:.2f} s"
     )
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import math
+import types
 
 import pytest
 import torch
@@ -149,6 +150,17 @@ def test_records_tell_the_story_of_the_run(setup, ap):
     last = iterations[-1].views[0]
     assert last.drr.shape == (last.rows, last.columns) == last.camera.size
     assert last.contour_pixels.shape == last.flow.shape and len(last.weights) == len(last.flow)
+
+
+def test_what_the_consumer_does_between_records_is_not_counted(setup, ap, monkeypatch):
+    now = [0.0]
+    clock = types.SimpleNamespace(perf_counter=lambda: now[0])
+    monkeypatch.setattr("DeepReg2D3DLib.engine.registration.time", clock)
+    seconds = []
+    for iteration in itertools.islice(register(None, [ap], start(), method="dppc", preset=QUICK, setup=setup), 3):
+        seconds.append(iteration.seconds)
+        now[0] += 1000.0
+    assert seconds == [0.0, 0.0, 0.0]
 
 
 def test_from_the_truth_it_stays_there(setup, ap, targets):
