@@ -14,7 +14,13 @@ from DeepReg2D3DLib.training.validation import mean_projection_distance, ppc_ste
 
 EXACT = SolverSettings(robust_iterations=0, damping=0.0)
 SEED = 1
-SMALL_START = StartConfig(translation=4.0, rotation_deviation_deg=1.0, rotation_limit_deg=2.0)
+SMALL_START = StartConfig(
+    translation=4.0,
+    near_translation=4.0,
+    rotation_deviation_deg=1.0,
+    near_rotation_deviation_deg=1.0,
+    rotation_limit_deg=2.0,
+)
 
 
 def make(training_volume, seed=0, xrays=3, **changes):

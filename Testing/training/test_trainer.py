@@ -9,16 +9,19 @@ from DeepReg2D3DLib.engine.weights import load_network, read_manifest
 from DeepReg2D3DLib.training.config import SampleConfig, TrainConfig
 from DeepReg2D3DLib.training.job import configured, export_weights
 from DeepReg2D3DLib.training.sources import OnlineSource
+from DeepReg2D3DLib.training.tasks import task_of
 from DeepReg2D3DLib.training.trainer import Trainer, read_log
 from DeepReg2D3DLib.training.validation import validate
 
 TINY = {"stem": 16, "width": 16, "coarse": 16, "features": 16, "hidden": 16}
+NETWORKS = {"compact": TINY, "pointflow": {"hidden": 16, "local": 8, "reach": 8}}
 CPU = torch.device("cpu")
 
 
 def config(**changes) -> TrainConfig:
     sample = SampleConfig(rows=32, columns=48, points=64, starts_per_xray=2, fine_share=0.0)
-    return TrainConfig(network=TINY, sample=sample, xrays=2, iterations=2, warmup_steps=1, matching_steps=2, **changes)
+    usual = {"network": TINY, "xrays": 2, "iterations": 2, "warmup_steps": 1, "matching_steps": 2}
+    return TrainConfig(sample=sample, **(usual | changes))
 
 
 @pytest.fixture
@@ -78,15 +81,26 @@ def test_exported_weights_load_and_say_what_they_are(source, tmp_path):
     assert torch.allclose(loaded(image, image)[-1].flow, expected, atol=0.05)
 
 
-def test_validation_measures_before_and_after(source):
-    from DeepReg2D3DLib.engine.networks import build_network
-
+@pytest.mark.parametrize("architecture", ["compact", "pointflow"])
+def test_validation_measures_before_and_after(source, architecture):
+    task = task_of(config(architecture=architecture, network=NETWORKS[architecture]))
     torch.manual_seed(0)
     batch = source.batch(4, torch.Generator().manual_seed(5))
-    result = validate(build_network("compact", TINY), [batch], 2)
+    result = validate(task, task.build(), [batch])
     assert result["coarse_before"] > 0 and result["coarse_after"] > 0
-    assert 0 <= result["coarse_below_5mm"] <= 1
+    assert 0 <= result["coarse_below_2mm"] <= result["coarse_below_5mm"] <= 1
     json.dumps(result)
+
+
+def test_flow_at_points_is_learned_on_samples_seen_again(source, tmp_path, monkeypatch):
+    monkeypatch.setattr("DeepReg2D3DLib.training.trainer.LOG_STEPS", 10)
+    monkeypatch.setattr("DeepReg2D3DLib.training.trainer.augmented", lambda batch, generator: batch)
+    asked = config(
+        architecture="pointflow", network=NETWORKS["pointflow"], learning_rate=5e-3, photometric_share=0.0
+    )
+    Trainer(asked, tmp_path, SameBatch(source), CPU).run(steps=100)
+    records = list(read_log(tmp_path))
+    assert records[-1]["normal"] < 0.6 * records[-1]["start"]
 
 
 def test_settings_are_changed_by_name_and_unknown_ones_refused():

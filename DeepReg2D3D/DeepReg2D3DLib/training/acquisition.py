@@ -34,13 +34,20 @@ class AcquisitionConfig:
 
 @dataclass(frozen=True)
 class StartConfig:
-    """Distances from which a search starts. ``wide`` and the two others are drawn in the given shares."""
+    """Poses from which the flow is asked for: mostly those that the coarse search and the first steps leave behind.
 
-    wide_share: float = 0.5
+    ``wide`` starts cover the whole capture range, so that the network also works without a search; ``near`` ones are
+    what a search leaves (a few mm in the image plane, a few degrees); a ``depth`` start is nearly aligned in the image
+    plane, but wrong in depth and out-of-plane turn, as a first step leaves it.
+    """
+
+    wide_share: float = 0.25
+    depth_share: float = 0.3  # the rest is near
     translation: float = 70.0  # largest displacement of the isocentre, mm
+    near_translation: float = 22.0
     rotation_deviation_deg: float = 7.0
+    near_rotation_deviation_deg: float = 3.5
     rotation_limit_deg: float = 30.0
-    depth_share: float = 0.2  # nearly aligned in the image plane, wrong in depth and out-of-plane turn
     fine_pixels: float = 14.0  # largest in-plane offset at the fine levels, pixels
 
 
@@ -134,22 +141,25 @@ def draw_starts(generator: torch.Generator, truth: Acquisitions, config: StartCo
     zero = torch.zeros_like(truth.depth)
     centre = torch.stack([zero, zero, truth.depth], dim=-1)
     kind = _uniform(generator, 0, 1, count)
-    direction = torch.nn.functional.normalize(_normal(generator, count, 3), dim=-1)
-    length = _uniform(generator, 0, 1, count)
-    length = torch.where(kind < config.wide_share, length, 0.35 * length)
-    offset = direction * length[:, None]
-    angle = math.radians(config.rotation_deviation_deg) * _normal(generator, count, 3)
-    limit = math.radians(config.rotation_limit_deg)
-    angle = angle * (limit / angle.norm(dim=-1, keepdim=True).clamp_min(limit))
-
+    wide = (kind < config.wide_share)[:, None]
     only_depth = (kind > 1 - config.depth_share)[:, None]
-    coarse = config.translation * torch.where(only_depth, offset * offset.new_tensor([0.2, 0.2, 2.0]), offset)
-    coarse_angle = torch.where(only_depth, angle * angle.new_tensor([1.0, 1.0, 0.3]), angle)
+    direction = torch.nn.functional.normalize(_normal(generator, count, 3), dim=-1)
+    offset = direction * _uniform(generator, 0, 1, count)[:, None]
+    limit = math.radians(config.rotation_limit_deg)
+    turn = _normal(generator, count, 3)
+
+    reach = torch.where(wide, config.translation, config.near_translation)
+    # Depth is what the first steps leave wrong: along the ray as far as wide starts go.
+    coarse = torch.where(only_depth, offset * offset.new_tensor([6.0, 6.0, config.translation]), reach * offset)
+    deviation = torch.where(wide, config.rotation_deviation_deg, config.near_rotation_deviation_deg)
+    coarse_angle = torch.where(only_depth, turn * turn.new_tensor([1.0, 1.0, 0.3]), turn) * torch.deg2rad(deviation)
+    coarse_angle = coarse_angle * (limit / coarse_angle.norm(dim=-1, keepdim=True).clamp_min(limit))
 
     pixel = truth.depth / truth.intrinsics[:, 1, 1]  # mm at the isocentre
-    reach = config.fine_pixels * pixel
-    fine = reach[:, None] * offset * offset.new_tensor([1.0, 1.0, 3.0])
-    fine_angle = angle * (reach / config.translation)[:, None].clamp(max=1.0) * 2
+    # Most fine starts are near: a third of the largest offset.
+    fine_reach = (config.fine_pixels * pixel)[:, None] * torch.where(wide, 1.0, 0.35)
+    fine = fine_reach * offset * offset.new_tensor([1.0, 1.0, 3.0])
+    fine_angle = turn * (2 * math.radians(config.rotation_deviation_deg) * fine_reach / config.translation)
     translation = torch.where(truth.fine[:, None], fine, coarse)
     rotation = torch.where(truth.fine[:, None], fine_angle, coarse_angle)
     return motion_about(rotation, translation, centre) @ truth.ct_to_camera

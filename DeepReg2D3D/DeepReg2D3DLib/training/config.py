@@ -44,7 +44,7 @@ class SampleConfig:
     columns: int = 160
     points: int = 384
     starts_per_xray: int = 4
-    fine_share: float = 0.3
+    fine_share: float = 0.4
     acquisition: AcquisitionConfig = field(default_factory=AcquisitionConfig)
     start: StartConfig = field(default_factory=StartConfig)
     xray: XraySettings = USUAL_XRAYS
@@ -68,6 +68,7 @@ class TrainConfig:
     weight_decay: float = 1e-4
     clip_norm: float = 1.0
     ema_decay: float = 0.999
+    train_points: int = 192  # contour points a start, for networks that live on points
     gamma: float = 0.8
     full_share: float = 0.3
     plain_share: float = 0.1

@@ -71,7 +71,7 @@ def run_job(config: TrainConfig, options: JobOptions, report: Callable[[dict[str
         steps=options.steps,
         minutes=options.minutes,
         decay_share=options.decay_share,
-        validate=(lambda network: validate(network, held, config.iterations)) if held else None,
+        validate=(lambda network: validate(trainer.task, network, held)) if held else None,
         validate_minutes=options.validate_minutes,
         report=report,
     )

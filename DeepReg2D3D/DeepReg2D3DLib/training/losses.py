@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..engine.networks.point_flow import PointEstimate
 from ..engine.poses import transform_points
 
 SMALLEST_LOG_SCALE, LARGEST_LOG_SCALE = -3.0, 4.0
@@ -50,6 +51,34 @@ def flow_loss(
         else:
             scale = log_scales[k].float().clamp(SMALLEST_LOG_SCALE, LARGEST_LOG_SCALE)
             loss = plain * torch.exp(-scale) + scale + plain_share * plain
+        total = total + gamma ** (count - 1 - k) * _masked_mean(loss, weights)
+    return total
+
+
+def point_flow_loss(
+    estimates: Sequence[PointEstimate],
+    target: Tensor,
+    normals: Tensor,
+    weights: Tensor,
+    *,
+    gamma: float = 0.8,
+    plain_share: float = 0.1,
+    rigid_share: float = 0.3,
+    largest: float = 60.0,
+) -> Tensor:
+    """Sequence loss on flow along the normals, as in ``flow_loss``, and on that of the rigid motion fitted to it.
+
+    ``rigid_share`` of the plain error of the rigid flow teaches which points to believe. Errors count up to ``largest``
+    pixels. target: (B, P, 2), pixels; normals: (B, P, 2); weights: (B, P).
+    """
+    total = target.new_zeros(())
+    true = (target * normals).sum(-1)
+    count = len(estimates)
+    for k, estimate in enumerate(estimates):
+        plain = (estimate.along.float() - true).abs().clamp(max=largest)
+        rigid = ((estimate.rigid.float() * normals).sum(-1) - true).abs().clamp(max=largest)
+        scale = estimate.log_scale.float()
+        loss = plain * torch.exp(-scale) + scale + plain_share * plain + rigid_share * rigid
         total = total + gamma ** (count - 1 - k) * _masked_mean(loss, weights)
     return total
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,20 +12,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..engine.networks import build_network
-from ..engine.normalisation import normalise_for_network
 from .checkpoint import load_checkpoint, save_checkpoint
 from .config import TrainConfig
-from .losses import end_point_error, flow_loss, matching_loss, normal_error
+from .losses import normal_error
 from .maker import batch_of
-from .photometric import DRR_PHOTOMETRIC, change_photometry, draw_photometric
 from .ring import SampleRing
 from .samples import SampleBatch, augmented
+from .tasks import network_input, task_of
 
 CHECKPOINT_SECONDS = 180.0
 LOG_STEPS = 50
-FIRST_FLOW_SHARE = 0.1
-"""Weight of the flow loss while the features are trained by matching."""
 
 
 class SampleSource(Protocol):
@@ -49,52 +44,14 @@ class RingSource:
         return batch_of(self.ring.read(xrays, self._random))
 
 
-@dataclass(frozen=True)
-class NetworkInput:
-    """What the flow network is given, and what it should answer.
-
-    drr (B, C, H, W), xray (M, C, H, W), xray_index (B,), pixels (B, N, 2), flow (B, N, 2), normals (B, N, 2),
-    weights (B, N).
-    """
-
-    drr: Tensor
-    xray: Tensor
-    xray_index: Tensor
-    pixels: Tensor
-    flow: Tensor
-    normals: Tensor
-    weights: Tensor
-
-
-def network_input(batch: SampleBatch, photometric: torch.Generator | None = None) -> NetworkInput:
-    """Normalise a batch for the network, its two images changed photometrically first where a generator is given."""
-    drr, xray = batch.drr, batch.xray
-    if photometric is not None:
-        noise = torch.Generator(drr.device)
-        noise.manual_seed(int(torch.randint(2**31, (1,), generator=photometric)))
-        drr = change_photometry(drr, None, draw_photometric(photometric, len(drr), DRR_PHOTOMETRIC), noise)
-        xray = change_photometry(xray, batch.mask, draw_photometric(photometric, len(xray)), noise)
-    flow = batch.flow()
-    weights = batch.weights()
-    finite = torch.isfinite(flow).all(-1)
-    return NetworkInput(
-        normalise_for_network(drr),
-        normalise_for_network(xray, batch.mask),
-        batch.xray_index,
-        batch.pixels(),
-        torch.where(finite[..., None], flow, torch.zeros_like(flow)),
-        batch.normals(),
-        torch.where(finite, weights, torch.zeros_like(weights)),
-    )
-
-
 class Trainer:
     """One training job in one folder: ``checkpoint/``, ``log.jsonl``, ``config.json``."""
 
     def __init__(self, config: TrainConfig, folder: Path, source: SampleSource, device: torch.device) -> None:
         self.config, self.folder, self.source, self.device = config, folder, source, device
         torch.manual_seed(config.seed)
-        self.network: nn.Module = build_network(config.architecture, config.network).to(device)
+        self.task = task_of(config)
+        self.network: nn.Module = self.task.build().to(device)
         self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
         self.optimiser = torch.optim.AdamW(
             self.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
@@ -163,7 +120,7 @@ class Trainer:
 
     def averaged_network(self) -> nn.Module:
         """The network with the running average of its weights, for use and for validation."""
-        network = build_network(self.config.architecture, self.config.network).to(self.device)
+        network = self.task.build().to(self.device)
         network.load_state_dict(self.average)
         return network.eval()
 
@@ -221,30 +178,10 @@ class Trainer:
             batch = self.source.batch(config.xrays, generator)
             waited = time.monotonic() - asked
             changed = float(torch.rand((), generator=host)) < config.photometric_share
-            given = network_input(augmented(batch, generator), host if changed else None)
-        logits: list[Tensor] = []
-        options = {"matching": logits} if config.matching_share > 0 else {}
-        only_matching = bool(options) and self.step < config.matching_steps
-        iterations = 0 if only_matching else config.iterations
+            batch = augmented(batch, generator)
+            given = network_input(batch, host if changed else None)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            estimates = self.network(
-                given.drr, given.xray, iterations, xray_index=given.xray_index, points=given.pixels, **options
-            )
-        flows = [e.flow for e in estimates]
-        loss = flow_loss(
-            flows,
-            [e.log_scale for e in estimates],
-            given.flow,
-            given.normals,
-            given.weights,
-            gamma=config.gamma,
-            full_share=config.full_share,
-            plain_share=config.plain_share,
-        )
-        matching = loss.new_zeros(())
-        if logits:
-            matching = matching_loss(logits[0], given.pixels, given.flow, given.weights, batch.size)
-            loss = (FIRST_FLOW_SHARE if only_matching else 1.0) * loss + config.matching_share * matching
+            loss, record = self.task.losses(self.network, batch, given, self.step)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), config.clip_norm)
@@ -254,12 +191,10 @@ class Trainer:
         self.step += 1
         self.samples += len(batch.drr)
         with torch.no_grad():
-            record = {
-                "loss": float(loss),
-                "matching": float(matching),
-                "normal": float(normal_error(flows[-1], given.flow, given.normals, given.weights)),
-                "epe": float(end_point_error(flows[-1], given.flow, given.weights)),
-                "start": float(normal_error(torch.zeros_like(given.flow), given.flow, given.normals, given.weights)),
+            still = torch.zeros_like(given.flow)
+            record |= {
+                "loss": float(loss.detach()),
+                "start": float(normal_error(still, given.flow, given.normals, given.weights)),
                 "norm": float(norm),
             }
         return record, waited

@@ -12,7 +12,7 @@ from ..engine.poses import transform_points, transform_vectors
 from ..engine.ppc import SolverSettings, build_system, motion_from_solution, solve_ppc
 from .losses import end_point_error, normal_error
 from .samples import SampleBatch
-from .trainer import network_input
+from .tasks import Task, network_input
 
 ROBUST = SolverSettings(robust_iterations=5, damping=1e-2)
 
@@ -42,7 +42,7 @@ def mean_projection_distance(pose: Tensor, batch: SampleBatch) -> Tensor:
 
 
 @torch.no_grad()
-def validate(network: nn.Module, batches: Sequence[SampleBatch], iterations: int) -> dict[str, float]:
+def validate(task: Task, network: nn.Module, batches: Sequence[SampleBatch]) -> dict[str, float]:
     """Mean flow errors in pixels and median mRPD in mm before and after one step, for coarse and fine samples apart.
 
     Fine samples are those whose pixels are finer than 1.3 mm at the detector.
@@ -51,8 +51,7 @@ def validate(network: nn.Module, batches: Sequence[SampleBatch], iterations: int
     records: dict[str, list[Tensor]] = {}
     for batch in batches:
         given = network_input(batch)
-        estimate = network(given.drr, given.xray, iterations, xray_index=given.xray_index, points=given.pixels)[-1]
-        weights = torch.exp(-estimate.log_scale.double()) * batch.valid
+        estimate, weights = task.answer(network, batch, given)
         moved = ppc_step(batch, batch.start, given.pixels + estimate.flow, weights)
         before, after = mean_projection_distance(batch.start, batch), mean_projection_distance(moved, batch)
         fine = batch.intrinsics[:, 1, 1].abs() > 1100.0 / 1.3
@@ -74,5 +73,6 @@ def validate(network: nn.Module, batches: Sequence[SampleBatch], iterations: int
         typical = joined.median() if name.endswith(("before", "after")) else joined.mean()
         result[name] = round(float(typical), 4)
         if name.endswith("after"):
-            result[name.replace("after", "below_5mm")] = round(float((joined < 5).double().mean()), 4)
+            for limit in (2, 5):
+                result[name.replace("after", f"below_{limit}mm")] = round(float((joined < limit).double().mean()), 4)
     return result

@@ -16,7 +16,7 @@ from ..errors import InputError
 from .compact import CompactConfig, CompactFlow
 from .flow_protocol import EncodedImage, FlowEstimate, FlowNetwork
 from .flownet import FlowNet, FlowNetConfig
-from .guided import GuidedConfig, GuidedFlow
+from .point_flow import PointFlow, PointFlowConfig
 from .pointnet import PointNet, PointNetConfig
 from .pointnet2 import PointNet2, PointNet2Config
 from .raft import Raft, RaftConfig
@@ -24,6 +24,7 @@ from .raft import Raft, RaftConfig
 __all__ = [
     "ARCHITECTURES",
     "FLOW_ARCHITECTURES",
+    "POINT_ARCHITECTURES",
     "WEIGHT_ARCHITECTURES",
     "CompactConfig",
     "CompactFlow",
@@ -32,8 +33,8 @@ __all__ = [
     "FlowNet",
     "FlowNetConfig",
     "FlowNetwork",
-    "GuidedConfig",
-    "GuidedFlow",
+    "PointFlow",
+    "PointFlowConfig",
     "PointNet",
     "PointNet2",
     "PointNet2Config",
@@ -46,7 +47,6 @@ __all__ = [
 # Each name: the network, its configuration, and what the name alone says about that.
 FLOW_ARCHITECTURES: dict[str, tuple[type[nn.Module], type, dict[str, Any]]] = {
     "compact": (CompactFlow, CompactConfig, {}),
-    "guided": (GuidedFlow, GuidedConfig, {}),
     "raft": (Raft, RaftConfig, {}),
     "raft-small": (Raft, RaftConfig, RaftConfig.small_sizes()),
     "flownetc": (FlowNet, FlowNetConfig, {"correlation": True}),
@@ -56,7 +56,11 @@ WEIGHT_ARCHITECTURES: dict[str, tuple[type[nn.Module], type, dict[str, Any]]] = 
     "pointnet": (PointNet, PointNetConfig, {}),
     "pointnet2": (PointNet2, PointNet2Config, {}),
 }
-ARCHITECTURES = FLOW_ARCHITECTURES | WEIGHT_ARCHITECTURES
+# Flow at contour points alone: asked about a ``ContourScene`` instead of an image.
+POINT_ARCHITECTURES: dict[str, tuple[type[nn.Module], type, dict[str, Any]]] = {
+    "pointflow": (PointFlow, PointFlowConfig, {}),
+}
+ARCHITECTURES = FLOW_ARCHITECTURES | POINT_ARCHITECTURES | WEIGHT_ARCHITECTURES
 
 
 def build_network(architecture: str, config: Mapping[str, Any] | None = None) -> nn.Module:

@@ -177,13 +177,11 @@ def fit_affine_flow(flow: Tensor, weight: Tensor) -> Tensor:
 class Update(nn.Module):
     """One refinement step: correlations around the present flow, hidden state, and what to change."""
 
-    def __init__(self, config: CompactConfig, evidence: int | None = None) -> None:
-        """``evidence``: channels of the looked-up windows, those of the features' pyramid by default."""
+    def __init__(self, config: CompactConfig) -> None:
         super().__init__()
         h = config.hidden
-        evidence = config.levels * (2 * config.radius + 1) ** 2 if evidence is None else evidence
         # Channels stay multiples of 16 wherever a convolution is wide: others cost CPUs a rearrangement each.
-        self.correlation = nn.Conv2d(evidence + 2, h, 1)
+        self.correlation = nn.Conv2d(config.levels * (2 * config.radius + 1) ** 2 + 2, h, 1)
         self.motion = nn.Conv2d(h, h, 3, padding=1)
         self.wide = nn.Sequential(
             nn.Conv2d(2 * h, config.width, 2, stride=2),

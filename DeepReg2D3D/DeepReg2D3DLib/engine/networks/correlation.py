@@ -21,12 +21,12 @@ def cell_grid(rows: int, columns: int, device: torch.device) -> Tensor:
 
 
 class Level(NamedTuple):
-    """One resolution of the target: volume (B, h w, rows columns), its size, and how many reference cells a cell spans."""
+    """One resolution of the target: volume (B, h w, rows columns), its size, and how many fine cells a cell spans."""
 
     volume: Tensor
     rows: int
     columns: int
-    span: float
+    span: int
 
 
 class CorrelationPyramid:
