@@ -10,6 +10,7 @@ import vtk
 from DeepReg2D3DLib.gui.choices import CtDisplay, Device, Method, OverlayMode, Preset, defaultMethod
 from DeepReg2D3DLib.gui.panel import Panel
 from DeepReg2D3DLib.gui.registration_logic import RegistrationLogic
+from DeepReg2D3DLib.mrml.layout import RegistrationLayout
 from slicer import vtkMRMLLinearTransformNode, vtkMRMLScalarVolumeNode
 from slicer.i18n import tr as _
 from slicer.i18n import translate
@@ -55,8 +56,9 @@ class DeepReg2D3D(ScriptedLoadableModule):
             "MICCAI 2021."
         )
         parent.icon = qt.QIcon(resourceFile(parent.path, "Icons/DeepReg2D3D.png"))
-        # Sample Data may be found later than this module.
+        # Sample Data may be found later than this module; the scene may have no layout before.
         slicer.app.connect("startupCompleted()", registerSampleData)
+        slicer.app.connect("startupCompleted()", registerLayout)
 
     def resourcePath(self, filename):
         return resourceFile(self.parent.path, filename)
@@ -75,6 +77,11 @@ def registerSampleData():
         nodeNames="DeepReg2D3D phantom",
         customDownloader=downloadSample,
     )
+
+
+def registerLayout():
+    """Makes the X-ray layout known, so that a scene that was saved with it opens before this module is entered."""
+    RegistrationLayout(slicer.mrmlScene).register()
 
 
 def downloadSample(source=None):
@@ -140,7 +147,7 @@ class DeepReg2D3DLogic(RegistrationLogic, ScriptedLoadableModuleLogic):
             scene = slicer.mrmlScene
             self._observed = [
                 (parameters, parameters.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_args: self.sync())),
-                (scene, scene.AddObserver(scene.NodeRemovedEvent, lambda *_args: self.callLater(0.0, self.sync))),
+                (scene, scene.AddObserver(scene.NodeRemovedEvent, lambda *_args: self.syncSoon())),
             ]
 
     def close(self):
@@ -154,10 +161,11 @@ class DeepReg2D3DWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     """The module's panel."""
 
     def __init__(self, parent=None):
-        ScriptedLoadableModuleWidget.__init__(self, parent)
+        # Before the base class: without a parent it sets the panel up at once.
         VTKObservationMixin.__init__(self)
         self.logic = None
         self.panel = None
+        ScriptedLoadableModuleWidget.__init__(self, parent)
 
     def resourcePath(self, filename):
         return resourceFile(slicer.util.modulePath(self.moduleName), filename)

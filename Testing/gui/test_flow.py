@@ -75,10 +75,10 @@ def test_three_clicks_to_a_registered_overlay(sample, ui, click, host):
 def test_step_then_continue_then_stop(sample, ui, click, host):
     run = sample.logic.session.run
     click(ui.stepButton)
-    assert host.wait_for(lambda: run.state == "paused", 60)
+    assert host.wait_for(lambda: run.state == "paused", 180)
     assert len(run.iterations) == 2  # the start and one step
     click(ui.stepButton)
-    assert host.wait_for(lambda: run.state == "paused" and len(run.iterations) == 3, 60)
+    assert host.wait_for(lambda: run.state == "paused" and len(run.iterations) == 3, 180)
     click(ui.stopButton)
     assert host.wait_for(lambda: run.state == "idle", 30)
     assert sample.logic.result()["status"] in ("cancelled", "stopped")
@@ -155,7 +155,7 @@ def test_deleting_an_xray_node_during_a_run(sample, ui, click, host):
 
     session = sample.logic.session
     click(ui.registerButton)
-    assert host.wait_for(lambda: len(session.run.iterations) > 0, 60)
+    assert host.wait_for(lambda: len(session.run.iterations) > 0, 180)
     slicer.mrmlScene.RemoveNode(session.xrays[0])
     assert host.wait_for(lambda: session.run.state == "idle", 30)
     assert len(session.xrays) == 1
@@ -195,7 +195,7 @@ def test_killed_engine_comes_back_with_the_inputs(sample, ui, host):
 def test_engine_killed_during_a_run_leaves_the_pose_reached(sample, ui, click, host):
     logic = sample.logic
     click(ui.registerButton)
-    assert host.wait_for(lambda: len(logic.session.run.iterations) > 1, 60)
+    assert host.wait_for(lambda: len(logic.session.run.iterations) > 1, 180)
     os.kill(logic.client.info["pid"], signal.SIGKILL)
     assert host.wait_for(lambda: logic.session.run.state == "idle", 30)
     reached = logic.session.run.iterations[-1].pose
@@ -208,7 +208,7 @@ def test_scene_close_during_a_run(sample, ui, click, host):
     import slicer
 
     click(ui.registerButton)
-    assert host.wait_for(lambda: len(sample.logic.session.run.iterations) > 0, 60)
+    assert host.wait_for(lambda: len(sample.logic.session.run.iterations) > 0, 180)
     slicer.mrmlScene.Clear()
     host.process_events(0.3)
     assert sample.logic.session.ct is None and sample.logic.session.xrays == []

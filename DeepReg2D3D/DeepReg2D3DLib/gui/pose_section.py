@@ -56,7 +56,7 @@ class PoseSection(Section):
             self._filling = True
             numbers = pose.numbers
             for names, values in ((TRANSLATIONS, numbers.translation), (ROTATIONS, numbers.angles_deg)):
-                for name, value in zip(names, values, strict=True):
+                for name, value in zip(names, values):  # noqa: B905 (strict= is not in the Python of Slicer 5.8)
                     self._values[name] = float(value)
                     _show(getattr(ui, name), float(value))
             self._filling = False
@@ -116,7 +116,7 @@ class PoseSection(Section):
     def _on_load(self, _checked=False) -> None:
         path = files.open_file(_("Load a pose"), "Pose (*.json *.tfm *.txt);;(*)")
         if path:
-            self.logic.loadPose(path)
+            self.logic.loadPose(path, wait=False)
 
 
 def _show(slider, value: float) -> None:

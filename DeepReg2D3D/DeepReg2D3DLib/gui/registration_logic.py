@@ -8,19 +8,23 @@ with events processed, and raise RuntimeError with that text.
 from __future__ import annotations
 
 import json
-import time
 
 import numpy as np
 import qt
 import slicer
+from slicer.i18n import tr as _
 
 from ..mrml.frames import PoseNumbers, numbers_from_pose
+from ..mrml.input_files import provenance
 from ..mrml.live import OverlayOptions
 from ..mrml.session import Session, SessionOptions
+from ..mrml.xray_camera import XRayCamera
+from ..mrml.xray_node import set_camera
 from ..worker.client import EngineClient
 from ..worker.signals import Signal
 from ..worker.transports import QProcessTransport
 from . import install
+from .application import interactorOf, letEventsHappen, volumeRenderingLogic
 from .results import result_record
 from .timers import Timers
 
@@ -109,8 +113,7 @@ class RegistrationLogic:
         if parameters is None or self._syncing:
             return
         if slicer.mrmlScene.IsBatchProcessing():  # a scene is being loaded or closed: half of it isn't there
-            if self._deferred is None:
-                self._deferred = self.callLater(0.05, self._sync_deferred)
+            self.syncSoon(0.05)
             return
         self._syncing = True
         try:
@@ -140,6 +143,11 @@ class RegistrationLogic:
         finally:
             self._syncing = False
         self.inputsChanged.emit()
+
+    def syncSoon(self, seconds: float = 0.0) -> None:
+        """`sync` in an event of its own, once for many calls."""
+        if self._deferred is None:
+            self._deferred = self.callLater(seconds, self._sync_deferred)
 
     def _sync_deferred(self) -> None:
         self._deferred = None
@@ -174,7 +182,7 @@ class RegistrationLogic:
 
         `kind` says what its values are: "auto", "intensity" (bone dark) or "line_integral" (bone bright).
         """
-        made = []
+        made = self._begin()
 
         def done(node):
             made.append(node)
@@ -196,7 +204,7 @@ class RegistrationLogic:
 
     def loadGeometry(self, path: str, wait: bool = True):
         """Loads a geometry.json: cameras for the views there are, and the images that it names."""
-        made = []
+        made = self._begin()
 
         def done(nodes):
             made.append(nodes)
@@ -207,6 +215,12 @@ class RegistrationLogic:
         self.session.files.load_geometry(path, self.session.xrays, done)
         return self._wait(lambda: bool(made), wait, lambda: made[0])
 
+    def setGeometry(self, xray, camera) -> None:
+        """Gives an X-ray node its camera: an `XRayCamera`, or the dictionary of its `to_json`."""
+        known = camera if isinstance(camera, XRayCamera) else XRayCamera.from_json(camera)
+        set_camera(xray, known, provenance("user"))
+        self.geometryChanged()
+
     def geometryChanged(self) -> None:
         """A view's name or geometry was edited."""
         self.session.geometry_changed()
@@ -214,7 +228,7 @@ class RegistrationLogic:
 
     def loadSample(self, wait: bool = True, seed: int = 0):
         """The phantom CT with a frontal and a lateral X-ray, and a first pose some way off the true one."""
-        made = []
+        made = self._begin()
 
         def done(ct, xrays, start, truth):
             modified = self.parameters.StartModify()
@@ -263,13 +277,20 @@ class RegistrationLogic:
 
         self.client.initial_pose(done, kind="auto" if kind == "auto" else "centre", on_error=self._on_failure)
 
-    def loadPose(self, path: str) -> None:
+    def loadPose(self, path: str, wait: bool = True) -> None:
         """Reads a pose file (.json, .tfm)."""
-        self.client.read_pose(path, lambda reply: self.setPose(reply["ct_to_world"]), on_error=self._on_failure)
+        done = self._begin()
+
+        def read(reply):
+            self.setPose(reply["ct_to_world"])
+            done.append(reply)
+
+        self.client.read_pose(path, read, on_error=self._on_failure)
+        self._wait(lambda: bool(done), wait, lambda: None)
 
     def savePose(self, path: str, wait: bool = True) -> None:
         """Writes the pose as .tfm (for Slicer and ITK) or .json."""
-        done = []
+        done = self._begin()
         self.client.save_pose(path, self.pose(), done.append, on_error=self._on_failure)
         self._wait(lambda: bool(done), wait, lambda: None)
 
@@ -278,10 +299,12 @@ class RegistrationLogic:
     def register(self, wait: bool = True, method=None, preset=None, device=None) -> dict | None:
         """Registers from the present pose. Names of method, preset and device as on the command line; by default the
         panel's choices. With `wait` returns the result (see `result`)."""
+        finished = self._begin()
         if wait:
+            if not self.session.inputs.complete:
+                raise RuntimeError(_("Choose a CT and at least one X-ray view with a geometry first."))
             self.session.inputs.send_now()
             self._wait(lambda: self.session.inputs.ready, True, lambda: None)
-        finished = []
         self.session.run.finished.connect(finished.append)
         try:
             self.startRegistration(method=method, preset=preset, device=device)
@@ -294,7 +317,7 @@ class RegistrationLogic:
         """Starts a run, or goes on with a paused one."""
         self.message.emit("")
         if not self.session.inputs.ready:
-            self._on_failure("The engine is not ready: choose a CT and at least one X-ray view with a geometry.")
+            self._on_failure(_("The engine is not ready: choose a CT and at least one X-ray view with a geometry."))
             return
         parameters = self.parameters
         parameters.result = ""
@@ -321,7 +344,7 @@ class RegistrationLogic:
 
     def saveReport(self, path: str, wait: bool = True) -> None:
         """Writes report.json of the last run."""
-        done = []
+        done = self._begin()
         self.client.save_report(path, done.append, on_error=self._on_failure)
         self._wait(lambda: bool(done), wait, lambda: None)
 
@@ -363,6 +386,11 @@ class RegistrationLogic:
 
     # --- waiting ---
 
+    def _begin(self) -> list:
+        """An action begins: failures from now on are its own. Returns the list that its answer goes to."""
+        self._failures = []
+        return []
+
     def _on_failure(self, text: str, *_detail) -> None:
         self._failures.append(text)
         self.message.emit(text)
@@ -371,27 +399,8 @@ class RegistrationLogic:
         """With `wait`, lets events happen until `condition()`; a failure on the way is raised."""
         if not wait:
             return None
-        self._failures = []
         ended = self.client.wait_until(lambda: condition() or bool(self._failures), seconds, pump=letEventsHappen)
         if not condition():
-            raise RuntimeError(self._failures[0] if ended and self._failures else "The engine did not answer in time.")
+            late = _("The engine did not answer in time.")
+            raise RuntimeError(self._failures[0] if ended and self._failures else late)
         return value()
-
-
-def letEventsHappen():
-    """Processes events, and leaves the processor to the engine for a moment."""
-    slicer.app.processEvents()
-    time.sleep(0.005)
-
-
-def interactorOf(sliceNode):
-    """The render window interactor of a slice node's view, None without a view (no main window, or not laid out)."""
-    manager = slicer.app.layoutManager()
-    widget = manager.sliceWidget(sliceNode.GetLayoutName()) if manager is not None else None
-    return widget.sliceView().interactor() if widget is not None else None
-
-
-def volumeRenderingLogic():
-    """Slicer's volume rendering logic, None where there is none."""
-    module = getattr(slicer.modules, "volumerendering", None)
-    return module.logic() if module is not None else None

@@ -16,8 +16,9 @@ def color_table(scene, name: str, stops, count: int = 256):
     node.SetTypeToUser()
     node.SetNumberOfColors(count)
     places, colors = np.array([p for p, _ in stops]), np.array([c for _, c in stops])
-    for index in range(count):
-        rgba = [float(np.interp(index / max(1, count - 1), places, colors[:, channel])) for channel in range(4)]
+    at = np.linspace(0.0, 1.0, count)
+    table = np.stack([np.interp(at, places, colors[:, channel]) for channel in range(4)], axis=1)
+    for index, rgba in enumerate(table.tolist()):
         node.SetColor(index, str(index), *rgba)
     node.GetLookupTable().SetRange(0, count - 1)
     return node

@@ -11,8 +11,10 @@ import numpy as np
 import slicer
 import vtk
 
+from ..i18n import tr as _
 from ..worker.arrays import DTYPES, ArrayFolder, reference
 from .frames import grid_to_lps, matrix_from_vtk
+from .xray_node import CAMERA
 
 POSE_ATTRIBUTE = "DeepReg2D3D.Pose"
 # One slab holds the main thread for some 20 ms (measured), page faults of the mapped file included.
@@ -65,7 +67,8 @@ def ct_grid(node) -> np.ndarray:
         if transform.GetAttribute(POSE_ATTRIBUTE):
             break
         if not transform.IsLinear():
-            raise CtError(f"The CT is under '{transform.GetName()}', which is not linear: harden that transform first.")
+            text = _("The CT is under '{name}', which is not linear: harden that transform first.")
+            raise CtError(text.format(name=transform.GetName()))
         step = vtk.vtkMatrix4x4()
         transform.GetMatrixTransformToParent(step)
         grid = matrix_from_vtk(step) @ grid
@@ -76,9 +79,15 @@ def ct_shape(node) -> tuple[int, int, int]:
     """(slices, rows, columns). Raises CtError for a node without voxels."""
     image = node.GetImageData()
     if image is None or image.GetPointData().GetScalars() is None:
-        raise CtError(f"'{node.GetName()}' holds no image.")
+        raise CtError(_("'{name}' holds no image.").format(name=node.GetName()))
     columns, rows, slices = image.GetDimensions()
     return slices, rows, columns
+
+
+def check_ct(node) -> None:
+    """Raises CtError for a node that can't be a CT: no voxels, one slice, or an X-ray view of ours."""
+    if node.GetAttribute(CAMERA) or min(ct_shape(node)) < 2:
+        raise CtError(_("'{name}' is a single image: choose a CT.").format(name=node.GetName()))
 
 
 def ct_centre(node) -> np.ndarray:
@@ -89,6 +98,7 @@ def ct_centre(node) -> np.ndarray:
 
 def ct_source(node) -> CtFile | CtArray:
     """How the engine can get this CT. Raises CtError where it can't."""
+    check_ct(node)
     grid, shape = ct_grid(node), ct_shape(node)
     path = _unchanged_file(node)
     return CtFile(path, grid, shape) if path is not None else CtArray(grid, shape)
@@ -118,7 +128,8 @@ class CtTransfer:
         self._node, self._folder = node, folder
         voxels = slicer.util.arrayFromVolume(node)
         if voxels.ndim != 3:
-            raise CtError(f"'{node.GetName()}' has {voxels.shape[-1]} values a voxel; a CT has one.")
+            text = _("'{name}' has {count} values a voxel; a CT has one.")
+            raise CtError(text.format(name=node.GetName(), count=voxels.shape[-1]))
         dtype = np.dtype("int16") if voxels.dtype.name in ("int8", "uint8") else voxels.dtype
         if dtype.name not in DTYPES or dtype.name in ("float64", "int64"):
             dtype = np.dtype("float32")
@@ -140,7 +151,7 @@ class CtTransfer:
         voxels = slicer.util.arrayFromVolume(self._node)
         count = len(self._mapped)
         if voxels is None or voxels.shape != self._mapped.shape:
-            raise CtError("The CT was changed while it was handed to the engine.")
+            raise CtError(_("The CT was changed while it was handed to the engine."))
         end = min(self._next + self._slices, count)
         self._mapped[self._next : end] = voxels[self._next : end]
         self._next = end

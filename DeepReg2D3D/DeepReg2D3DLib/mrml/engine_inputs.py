@@ -7,8 +7,9 @@ from collections.abc import Callable
 import slicer
 import vtk
 
+from ..i18n import tr as _
 from ..worker.signals import Signal
-from .ct import CtError, CtFile, CtTransfer, ct_grid, ct_source
+from .ct import CtError, CtFile, CtTransfer, check_ct, ct_grid, ct_source
 from .xray_node import camera_of, image_kind_of, image_of
 
 # Several changes in a row (a scene that loads, a spin box that runs) make one upload.
@@ -77,6 +78,9 @@ class EngineInputs:
                 if node is not None:
                     for event in (slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent, vtk.vtkCommand.ModifiedEvent):
                         self._observers.append((node, node.AddObserver(event, self._on_node)))
+            if ct is not None:
+                moved = slicer.vtkMRMLTransformableNode.TransformModifiedEvent
+                self._observers.append((ct, ct.AddObserver(moved, self._on_ct_moved)))
         self._refresh()
 
     def _on_state(self, state: str, _text: str) -> None:
@@ -121,6 +125,15 @@ class EngineInputs:
         self._forget()
 
     def _on_node(self, *_):
+        self._refresh()
+
+    def _on_ct_moved(self, *_) -> None:
+        """A transform above the CT changed; most often the pose, which isn't part of the CT's grid."""
+        try:
+            if _ct_key(self.ct) == self._wanted_ct:
+                return
+        except CtError:
+            pass
         self._refresh()
 
     def _unobserve(self) -> None:
@@ -192,7 +205,7 @@ class EngineInputs:
             self._drop_transfer()
             self._ct_failed(self._sent_ct)(str(problem))
             return
-        self.client.progress.emit("Handing the CT to the engine", fraction)
+        self.client.progress.emit(_("Handing the CT to the engine"), fraction)
         if not transfer.done:
             self._call_later(0.0, self._slab)
             return
@@ -257,6 +270,7 @@ def _ct_key(node):
     scalars = node.GetImageData().GetPointData().GetScalars()
     if scalars is None:
         return None
+    check_ct(node)
     return node.GetID(), scalars.GetMTime(), tuple(ct_grid(node).ravel())
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import slicer
 
+from ..i18n import tr as _
 from ..worker.signals import Signal
 from .carm import assumed_camera
 from .frames import grid_to_ras, vtk_from_matrix
@@ -19,6 +20,7 @@ PATH_ATTRIBUTE = "DeepReg2D3D.ImagePath"
 # What its file's values were taken for; the node itself then holds line integrals.
 FILE_KIND_ATTRIBUTE = "DeepReg2D3D.FileImageKind"
 ASSUMED = "assumed"
+CT_WINDOW_HU = (-200.0, 500.0)
 NUMBER_NAMES = (
     "source_to_detector_mm",
     "source_to_isocenter_mm",
@@ -89,9 +91,8 @@ class InputFiles:
                 if node is None and view.get("path"):
                     missing.append((index, view, camera))
                 elif node is None:
-                    self.failed.emit(
-                        f"{path.name}: view '{view['name']}' names no image. Load its X-ray first, then the geometry."
-                    )
+                    text = _("{file}: view '{view}' names no image. Load its X-ray first, then the geometry.")
+                    self.failed.emit(text.format(file=path.name, view=view["name"]))
                 else:
                     self._give_camera(node, camera, path.name)
                     nodes[index] = node
@@ -118,10 +119,16 @@ class InputFiles:
     def _give_camera(self, node, camera: XRayCamera, file_name: str) -> None:
         present = camera_of(node)
         if (camera.columns, camera.rows) != (present.columns, present.rows):
-            self.failed.emit(
-                f"{file_name}: view '{camera.name}' is {camera.columns} x {camera.rows} pixels, the image "
-                f"'{node.GetName()}' {present.columns} x {present.rows}; its geometry was left as it is."
+            text = _(
+                "{file}: view '{view}' is {columns} x {rows} pixels, the image '{image}' {own_columns} x {own_rows}; "
+                "its geometry was left as it is."
             )
+            self.failed.emit(
+                text.format(
+                    file=file_name, view=camera.name, columns=camera.columns, rows=camera.rows, image=node.GetName(),
+                    own_columns=present.columns, own_rows=present.rows,
+                )
+            )  # fmt: skip
             return
         set_camera(node, camera, provenance(file_name))
 
@@ -133,10 +140,11 @@ class InputFiles:
         """
         array = slicer.util.arrayFromVolume(volume)
         if array.ndim != 3 or array.shape[0] != 1:
-            self.failed.emit(
-                f"'{volume.GetName()}' has the shape {array.shape}: an X-ray is one slice of grey values. "
+            text = _(
+                "'{name}' has the shape {shape}: an X-ray is one slice of grey values. "
                 "For a sequence, choose one of its images."
             )
+            self.failed.emit(text.format(name=volume.GetName(), shape=array.shape))
             return None
         rows, columns = array.shape[1:]
         spacing = volume.GetSpacing()
@@ -173,7 +181,12 @@ class InputFiles:
         node = self._scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", ct.get("name") or "Phantom CT")
         slicer.util.updateVolumeFromArray(node, np.array(ct["array"]))
         node.SetIJKToRASMatrix(vtk_from_matrix(grid_to_ras(np.asarray(ct["ijk_to_ct"], float))))
-        node.CreateDefaultDisplayNodes()
+        # With a window of its own: finding one takes as long as all the rest.
+        display = self._scene.AddNewNodeByClass("vtkMRMLScalarVolumeDisplayNode")
+        display.AutoWindowLevelOff()
+        display.SetWindowLevelMinMax(*CT_WINDOW_HU)
+        display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeGrey")
+        node.SetAndObserveDisplayNodeID(display.GetID())
         return node
 
     def load_sample(self, on_done: Callable, seed: int = 0) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from xml.sax.saxutils import quoteattr
 
+from ..i18n import tr as _
 from .cleanup import add
 from .views import place_slice_view
 
@@ -32,6 +33,13 @@ class RegistrationLayout:
         """Our layout is the one on the screen."""
         node = self._layout_node()
         return node is not None and bool(self._xrays) and node.GetViewArrangement() == LAYOUT_ID
+
+    def shown(self) -> list[tuple]:
+        """(X-ray node, slice node) pairs on the screen; of more than 8 X-rays the first 8."""
+        if not self.is_shown:
+            return []
+        pairs = [(xray, self.slice_node(index)) for index, xray in enumerate(self._xrays)]
+        return [(xray, node) for xray, node in pairs if node is not None and xray.GetScene() is self._scene]
 
     @property
     def view_node(self):
@@ -69,6 +77,14 @@ class RegistrationLayout:
             composite.SetBackgroundVolumeID(xray.GetID())
             place_slice_view(slice_node, xray)
 
+    def register(self) -> None:
+        """Make the layout known (for two views, until ``show`` says better) where it isn't yet."""
+        node = self._layout_node()
+        if node is not None and not node.IsLayoutDescription(LAYOUT_ID):
+            node.AddLayoutDescription(
+                LAYOUT_ID, layout_xml([_("X-ray {number}").format(number=n) for n in (1, 2)], plot=False)
+            )
+
     def restore(self) -> None:
         """Bring back the layout that the user had before ``show``; one that they chose since stays."""
         node = self._layout_node()
@@ -105,7 +121,7 @@ def layout_xml(names, plot: bool) -> str:
     below = [_item('<view class="vtkMRMLViewNode" singletontag="1">' + _property("viewlabel", "1") + "</view>")]
     if plot:
         tag = f'<view class="vtkMRMLPlotViewNode" singletontag="{PLOT_TAG}">'
-        below.append(_item(tag + _property("viewlabel", "Convergence") + "</view>"))
+        below.append(_item(tag + _property("viewlabel", _("Convergence")) + "</view>"))
     rows.append(_box("horizontal", below))
     return _box("vertical", [_item(row) for row in rows])
 

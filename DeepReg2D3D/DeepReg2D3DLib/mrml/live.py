@@ -68,15 +68,12 @@ class LiveOverlay:
         """Overlay by id of the X-ray node."""
         return dict(self._overlays)
 
-    def rebuild(self, xrays) -> None:
+    def rebuild(self) -> None:
         """Makes one overlay for each X-ray shown in the layout; removes the others."""
-        wanted = {}
-        if self._layout.is_shown:
-            wanted = {node.GetID(): (index, node) for index, node in enumerate(xrays)}
+        wanted = {node.GetID(): (node, slice_node) for node, slice_node in self._layout.shown()}
         for identity in [i for i in self._overlays if i not in wanted]:
             self._overlays.pop(identity).remove()
-        for identity, (index, node) in wanted.items():
-            slice_node = self._layout.slice_node(index)
+        for identity, (node, slice_node) in wanted.items():
             overlay = self._overlays.get(identity)
             if overlay is None or overlay.slice_node is not slice_node:
                 if overlay is not None:

@@ -14,7 +14,7 @@ from .layout import composite_of
 from .marks import ViewMarks
 from .overlay_images import checkerboard, difference, edges, levels, matched, sample_grid
 from .xray_camera import XRayCamera
-from .xray_node import camera_of, image_kind_of, image_of
+from .xray_node import camera_of, image_kind_of, image_of, percentiles
 
 MODES = ("blend", "edges", "checkerboard", "difference", "flicker")
 EDGE_COLOR = (1.0, 0.55, 0.1)
@@ -254,8 +254,7 @@ def _auto_window(image: np.ndarray) -> tuple[float, float]:
     seen = image[image > 0]
     if seen.size < 16:
         return 0.0, 1.0
-    high = float(np.percentile(seen[:: max(1, seen.size // 20000)], _WINDOW_PERCENT))
-    return 0.0, high
+    return 0.0, percentiles(seen, [_WINDOW_PERCENT])[0]
 
 
 def _put(node, image: np.ndarray, camera: XRayCamera) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from ..i18n import tr as _
 from .cleanup import add, remove
 
-_SERIES = (("motion_mm", "Mean motion (mm)", (0.85, 0.37, 0.01)), ("similarity", "Similarity", (0.12, 0.47, 0.71)))
+_COLORS = {"motion_mm": (0.85, 0.37, 0.01), "similarity": (0.12, 0.47, 0.71)}
 
 
 class ConvergencePlot:
@@ -13,12 +14,13 @@ class ConvergencePlot:
     def __init__(self, scene, table) -> None:
         self._scene = scene
         self.chart = add(scene, "vtkMRMLPlotChartNode", "Convergence", "plot")
-        self.chart.SetTitle("Convergence")
-        self.chart.SetXAxisTitle("Iteration")
-        self.chart.SetYAxisTitle("mm, similarity")
+        self.chart.SetTitle(_("Convergence"))
+        self.chart.SetXAxisTitle(_("Iteration"))
+        self.chart.SetYAxisTitle(_("mm, similarity"))
+        titles = {"motion_mm": _("Mean motion (mm)"), "similarity": _("Similarity")}
         self._series = []
-        for column, title, color in _SERIES:
-            series = add(scene, "vtkMRMLPlotSeriesNode", title, "plot")
+        for column, color in _COLORS.items():
+            series = add(scene, "vtkMRMLPlotSeriesNode", titles[column], "plot")
             series.SetAndObserveTableNodeID(table.GetID())
             series.SetXColumnName("iteration")
             series.SetYColumnName(column)

@@ -8,6 +8,7 @@ import numpy as np
 import slicer
 import vtk
 
+from ..i18n import tr as _
 from ..worker.signals import Signal
 from .cleanup import ROLE
 from .ct import POSE_ATTRIBUTE, CtError, ct_centre, transform_chain
@@ -101,7 +102,7 @@ class PoseController:
         if not above:
             return
         if not all(transform.IsLinear() for transform in above):
-            raise CtError("The pose is under a transform that is not linear: harden that transform first.")
+            raise CtError(_("The pose is under a transform that is not linear: harden that transform first."))
         world = vtk.vtkMatrix4x4()
         self._node.GetMatrixTransformToWorld(world)
         self._node.SetAndObserveTransformNodeID(None)

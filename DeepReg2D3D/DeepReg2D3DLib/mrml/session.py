@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..worker.signals import Signal
-from .ct import CtError
+from .ct import CtError, check_ct, transform_chain
 from .engine_inputs import EngineInputs
 from .input_files import InputFiles
 from .layout import RegistrationLayout
@@ -70,11 +70,11 @@ class Session:
         self.threed = ThreeDScene(scene, client, call_later, volume_rendering_logic)
         self.run.set_follower(self.threed.follow)
         self.options = SessionOptions()
-        self._ct = None
+        self._ct = self._ct_attached = None
         self._xrays: list = []
         self._interactions: list[ViewInteraction] = []
         self._in_views = False
-        self._fit = self._views_later = None
+        self._fit = self._views_later = self._attach_later = None
         self.pose.changed.connect(self._on_pose)
         self.run.changed.connect(self._show_plot)
         self.inputs.changed.connect(self._on_inputs)
@@ -96,11 +96,7 @@ class Session:
             self.pose.set_node(pose_node)
         if ct is not self._ct:
             self._ct = ct
-            if ct is not None:
-                try:
-                    self.pose.attach(ct)
-                except CtError as problem:
-                    self.inputs.failed.emit(str(problem))
+            self._attach_ct()
         self._xrays = list(xrays)
         before, self.options = self.options, options
         self.inputs.set(ct, self._xrays)
@@ -136,9 +132,9 @@ class Session:
     def fit_views(self) -> None:
         """Fits each X-ray into its view."""
         self._fit = None
-        if self.layout.is_shown:
-            for index, node in enumerate(self._xrays):
-                refit(self.layout.slice_node(index), node)
+        for node, slice_node in self.layout.shown():
+            if node.GetImageData() is not None:
+                refit(slice_node, node)
 
     def geometry_changed(self) -> None:
         """An X-ray's camera was edited."""
@@ -155,9 +151,10 @@ class Session:
         if self._fit is not None:
             self._fit.cancel()
             self._fit = None
-        if self._views_later is not None:
-            self._views_later.cancel()
-            self._views_later = None
+        for name in ("_views_later", "_attach_later"):
+            if getattr(self, name) is not None:
+                getattr(self, name).cancel()
+                setattr(self, name, None)
         self.layout.restore()
         self.inputs.close()
         self.pose.set_node(None)
@@ -170,17 +167,21 @@ class Session:
             self.layout.show(self._xrays, plot=self.options.plot)
         elif self.layout.is_shown:
             self.layout.restore()
-        self.live.rebuild(self._xrays)
-        if self.layout.is_shown:
-            for index, node in enumerate(self._xrays):
-                slice_node = self.layout.slice_node(index)
-                interactor = self._interactor_of(slice_node)
-                if interactor is not None:
-                    self._interactions.append(ViewInteraction(interactor, slice_node, node, self.pose, self._may_drag))
-            if self._fit is None:
-                self._fit = self._call_later(FIT_SECONDS, self.fit_views)
-        self._show_plot()
+        if self._attach_later is None:  # the views were made in this event, what they show is made in the next
+            self._attach_later = self._call_later(0.0, self._attach_to_views)
         self.layout_changed.emit()
+
+    def _attach_to_views(self) -> None:
+        self._attach_later = None
+        self._remove_interactions()
+        self.live.rebuild()
+        for node, slice_node in self.layout.shown():
+            interactor = self._interactor_of(slice_node)
+            if interactor is not None:
+                self._interactions.append(ViewInteraction(interactor, slice_node, node, self.pose, self._may_drag))
+        if self.layout.is_shown and self._fit is None:
+            self._fit = self._call_later(FIT_SECONDS, self.fit_views)
+        self._show_plot()
 
     def _show_plot(self) -> None:
         if self.run.plot is not None and self.layout.is_shown and self.options.plot:
@@ -205,5 +206,32 @@ class Session:
         if source != "registration":
             self.threed.follow(pose)
 
+    def _attach_ct(self) -> None:
+        """The CT goes under the pose, which turns about its centre."""
+        self._ct_attached = None
+        if self._ct is None:
+            return
+        try:
+            check_ct(self._ct)
+            self.pose.attach(self._ct)
+        except CtError as problem:
+            self.inputs.failed.emit(str(problem))
+        else:
+            self._ct_attached = self.inputs.ct_key
+
+    def _follow_hardening(self) -> None:
+        """Where the user hardened the pose into the CT (in the Data module), the pose is used up."""
+        before, now = self._ct_attached, self.inputs.ct_key
+        if before is None or before[0] != now[0] or self.pose.node in transform_chain(self._ct):
+            return
+        old, new = (np.reshape(key[2], (4, 4)) for key in (before, now))
+        if not np.allclose(old, new) and np.allclose(self.pose.pose @ old, new, rtol=0, atol=1e-3):
+            self.pose.set_pose(np.eye(4), "harden")
+            self.pose.set_home(np.eye(4))
+
     def _on_inputs(self) -> None:
+        # Another grid (somebody moved the CT below the pose, or took it from there): the centre is another, too.
+        if self._ct is not None and self.inputs.ct_key not in (None, self._ct_attached):
+            self._follow_hardening()
+            self._attach_ct()
         self._show_3d()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,12 +40,19 @@ def create_xray_node(
     node.CreateDefaultDisplayNodes()
     display = node.GetDisplayNode()
     display.AutoWindowLevelOff()
-    low, high = (float(x) for x in np.percentile(pixels, _WINDOW_PERCENT))
+    low, high = percentiles(pixels, _WINDOW_PERCENT)
     display.SetWindowLevelMinMax(low, high if high > low else low + 1.0)
     display.SetInterpolate(True)
     set_image_kind(node, image_kind)
     set_camera(node, camera, provenance)
     return node
+
+
+def percentiles(values: np.ndarray, at: Sequence[float]) -> list[float]:
+    """Percentiles of about 20000 of the values; quicker than numpy's, whose first call loads another package."""
+    flat = np.asarray(values).ravel()
+    ordered = np.sort(flat[:: max(1, flat.size // 20000)])
+    return [float(ordered[round(percent / 100 * (ordered.size - 1))]) for percent in at]
 
 
 def camera_of(node) -> XRayCamera | None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ..i18n import tr as _
 from .link import CANCEL_SECONDS, Done, Refused, WorkerLink
 from .results import IterationResult, RenderResult, RunResult, pose_array
 from .signals import Signal
@@ -205,7 +206,7 @@ class EngineClient(WorkerLink):
         if views is not None:
             fields["views"] = list(views)
         if self.run_id is not None:
-            self._end_run("cancelled", "Stopped: another registration was started.")
+            self._end_run("cancelled", _("Stopped: another registration was started."))
         self.run_id, self.run_paused, self._last_pose = run, False, pose_array(ct_to_world)
 
         def refused(text: str) -> None:

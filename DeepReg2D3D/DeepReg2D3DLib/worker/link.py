@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ..i18n import tr as _
 from . import launch
 from .arrays import ArrayError, ArrayFolder, remove_abandoned
 from .messages import MAX_LINE_BYTES, MessageError, encode, parse_answer
@@ -28,16 +29,22 @@ TERMINATE_SECONDS = 2.0
 MAX_CRASHES = 3
 _LOG_TAIL = 8000
 
-_BUSY_TEXT = {
-    "load_ct": "Loading the CT...",
-    "set_views": "Loading the X-rays...",
-    "read_xray": "Reading the X-ray...",
-    "read_geometry": "Reading the geometry...",
-    "make_sample": "Making the sample...",
-    "bone_surface": "Making the bone surface...",
-    "initial_pose": "Looking for a first pose...",
-    "register": "Registering...",
-}
+
+def _busy_texts() -> dict[str, str]:
+    """What the engine is said to do, by request; asked for when it is said, as the language may change."""
+    return {
+        "load_ct": _("Loading the CT..."),
+        "set_views": _("Loading the X-rays..."),
+        "read_xray": _("Reading the X-ray..."),
+        "read_geometry": _("Reading the geometry..."),
+        "make_sample": _("Making the sample..."),
+        "bone_surface": _("Making the bone surface..."),
+        "initial_pose": _("Looking for a first pose..."),
+        "register": _("Registering..."),
+    }
+
+
+_WORK = frozenset(_busy_texts())
 Done = Callable[[dict], None]
 Refused = Callable[[str], None]
 
@@ -78,7 +85,7 @@ class WorkerLink:
         self._became_ready = False
         self._gave_up = ""
         self._crashes: list[float] = []
-        self.state, self.state_text = "stopped", "The engine is not started."
+        self.state, self.state_text = "stopped", _("The engine is not started.")
         self.info: dict[str, Any] = {}
         self.state_changed = Signal()
         self.ready = Signal()
@@ -117,7 +124,7 @@ class WorkerLink:
         transport.exited = self._exited
         transport.failed = self._start_failed
         program, *arguments = self._command()
-        self._set_state("starting", "Starting engine...")
+        self._set_state("starting", _("Starting engine..."))
         transport.start(program, [*arguments, "--folder", str(self.folder.path), "--token", token])
         self._on_start()
 
@@ -130,7 +137,7 @@ class WorkerLink:
         self._closing = True
         self._cancel_ladder()
         self._pending.clear()
-        self._on_lost("The engine was shut down.", "cancelled")
+        self._on_lost(_("The engine was shut down."), "cancelled")
         transport = self._transport
         if transport is None:
             self._end()
@@ -222,7 +229,7 @@ class WorkerLink:
             self.log.emit(f"A line from the engine was ignored: {error}")
             pending = self._pending.pop(message.get("id"), None)
             if pending is not None:  # whoever asked must not wait for ever
-                self._refuse(pending, "An answer of the engine could not be read.", str(error))
+                self._refuse(pending, _("An answer of the engine could not be read."), str(error))
                 self._on_refused(pending.kind)
             return
         if files:  # copied: the worker may use the file again
@@ -298,13 +305,13 @@ class WorkerLink:
         """Ready or busy, by what is being waited for; pictures for dragging don't count as work."""
         if not self._became_ready or self._closing:
             return
-        work = [pending.kind for pending in self._pending.values() if pending.kind in _BUSY_TEXT]
+        work = [pending.kind for pending in self._pending.values() if pending.kind in _WORK]
         if self._is_registering():
             work.append("register")
         if work:
-            self._set_state("busy", _BUSY_TEXT[work[0]])
+            self._set_state("busy", _busy_texts()[work[0]])
         else:
-            self._set_state("ready", f"Ready on {self.info.get('device_name', 'CPU')}.")
+            self._set_state("ready", _("Ready on {device}.").format(device=self.info.get("device_name", "CPU")))
 
     # --- the end of the process ------------------------------------------------------------------------------------
 
@@ -333,7 +340,7 @@ class WorkerLink:
 
     def _start_failed(self, text: str) -> None:
         self._transport = None
-        self._give_up(f"The engine could not be started: {text}")
+        self._give_up(_("The engine could not be started: {reason}").format(reason=text))
 
     def _exited(self, code: int, crashed: bool) -> None:
         self._cancel_ladder()
@@ -341,7 +348,8 @@ class WorkerLink:
         if self._closing:
             self._end()
         elif not self._became_ready:
-            self._give_up(self._gave_up or f"The engine could not be started: {self._last_words() or f'exit {code}'}")
+            reason = self._last_words() or f"exit {code}"
+            self._give_up(self._gave_up or _("The engine could not be started: {reason}").format(reason=reason))
         else:
             self._crashed(code)
 
@@ -349,9 +357,10 @@ class WorkerLink:
         now = time.monotonic()
         self._crashes = [moment for moment in self._crashes if now - moment < 60] + [now]
         if len(self._crashes) >= MAX_CRASHES:
-            self._give_up(f"The engine stopped {MAX_CRASHES} times within a minute (exit {code}); see its log.")
+            text = _("The engine stopped {count} times within a minute (exit {code}); see its log.")
+            self._give_up(text.format(count=MAX_CRASHES, code=code))
             return
-        text = f"The engine stopped unexpectedly (exit {code}) and was started again."
+        text = _("The engine stopped unexpectedly (exit {code}) and was started again.").format(code=code)
         detail = self._log_tail
         self._set_state("failed", text)
         self._lose(text)
@@ -389,4 +398,4 @@ class WorkerLink:
         if self._arrays is not None:
             self._arrays.remove()
             self._arrays = None
-        self._set_state("stopped", "The engine is not started.")
+        self._set_state("stopped", _("The engine is not started."))

@@ -11,7 +11,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 
 class Timer(Protocol):
@@ -177,6 +177,9 @@ class SubprocessTransport(_Callbacks):
 class QProcessTransport(_Callbacks):
     """Through QProcess, with the ``qt`` module given (Slicer's, or one that looks like it)."""
 
+    # Those whose process lives: one that is still ending outlives its owner's interest.
+    _living: ClassVar[set[QProcessTransport]] = set()
+
     def __init__(self, qt: Any) -> None:
         super().__init__()
         self._qt = qt
@@ -198,27 +201,38 @@ class QProcessTransport(_Callbacks):
         self._process.readyReadStandardError.connect(self._read_error)
         self._process.finished.connect(self._on_finished)
         self._process.errorOccurred.connect(self._on_error)
+        self._living.add(self)
         self._process.start(program, list(arguments))
 
     def _read_output(self) -> None:
-        self.received(_bytes(self._process.readAllStandardOutput()))
+        if self._process is not None:
+            self.received(_bytes(self._process.readAllStandardOutput()))
 
     def _read_error(self) -> None:
-        self.logged(_bytes(self._process.readAllStandardError()))
+        if self._process is not None:
+            self.logged(_bytes(self._process.readAllStandardError()))
 
     def _on_finished(self, *_: Any) -> None:
         if not self._reported:
             self._read_output()
             self._read_error()
             self._reported = True
-            crashed = self._process.exitStatus() == self._qt.QProcess.CrashExit
-            self.exited(int(self._process.exitCode()), crashed)
+            process = self._let_go()
+            crashed = process.exitStatus() == self._qt.QProcess.CrashExit
+            self.exited(int(process.exitCode()), crashed)
 
     def _on_error(self, error: Any) -> None:
         # Every other error ends in ``finished``.
         if error == self._qt.QProcess.FailedToStart and not self._reported:
             self._reported = True
-            self.failed(str(self._process.errorString()))
+            self.failed(str(self._let_go().errorString()))
+
+    def _let_go(self) -> Any:
+        """The process, which has ended and is deleted after its present signal."""
+        process, self._process = self._process, None
+        self._living.discard(self)
+        process.deleteLater()
+        return process
 
     def write(self, data: bytes) -> None:
         if self._process is not None and not self._reported:
@@ -263,12 +277,18 @@ class _QtTimer:
         self._timer.start(int(seconds * 1000))
 
     def _fire(self) -> None:
-        self._alive.discard(self)
+        self._end()
         self._call()
 
     def cancel(self) -> None:
-        self._timer.stop()
+        if self in self._alive:
+            self._timer.stop()
+            self._end()
+
+    def _end(self) -> None:
+        # Not by dropping the wrapper: a QTimer that dies in its own timeout can crash PythonQt.
         self._alive.discard(self)
+        self._timer.deleteLater()
 
 
 def _bytes(data: Any) -> bytes:
