@@ -20,7 +20,9 @@ from .exit_status import BAD_INPUT, INTERNAL_ERROR, INTERRUPTED
 COMMANDS = {
     "demo": ("cli_demo", "register a built-in phantom; needs no files"),
     "register": ("cli_register", "find where a CT lies in one or more X-ray images"),
+    "landmarks": ("cli_landmarks", "a pose from points of the CT and their clicks in the X-rays"),
     "drr": ("cli_drr", "render digitally reconstructed radiographs of a CT"),
+    "geometry": ("cli_geometry", "tell and convert where source and detector were: DICOM, RTK, matrices, OpenCV"),
     "simulate": ("cli_simulate", "make realistic X-ray images of a CT, as a test case"),
     "train": ("cli_train", "train networks on simulated X-rays of CTs"),
     "evaluate": ("cli_evaluate", "measure methods on test cases: success rate, capture range, errors"),

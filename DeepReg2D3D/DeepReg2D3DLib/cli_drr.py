@@ -23,7 +23,11 @@ _SUFFIXES = (".nrrd", ".nii", ".nii.gz", ".mha", ".png")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``drr``."""
     cli_options.add_ct(parser)
-    cli_options.add_geometry(parser)
+    cli_options.add_geometry(parser, required=False)
+    parser.add_argument(
+        "--xray", type=Path, nargs="+", metavar="FILE", help="DICOM X-rays in place of --geometry: render what they saw"
+    )
+    cli_options.add_frame(parser)
     parser.add_argument(
         "--pose",
         type=Path,
@@ -43,8 +47,8 @@ def run(options: argparse.Namespace) -> int:
     from .engine.device import resolve_device
     from .engine.drr import DrrRenderer
     from .engine.errors import InputError
-    from .engine.geometry_file import load_geometry
     from .engine.pose_file import load_pose
+    from .engine.view_files import load_views
     from .engine.volume_io import load_volume
     from .engine.xray_io import save_image
     from .evaluation.result_pictures import file_labels
@@ -54,7 +58,8 @@ def run(options: argparse.Namespace) -> int:
         raise InputError(f"--out {options.out}: an image is written as {', '.join(_SUFFIXES)}.")
     device = resolve_device(options.device)
     with Progress() as progress, collected_warnings(progress):
-        cameras = [view.camera for view in load_geometry(options.geometry)]
+        images = None if options.geometry is not None else options.xray
+        cameras = [view.camera for view in load_views(options.geometry, images, options.frame)]
         pose = torch.eye(4, dtype=torch.float64) if options.pose is None else load_pose(options.pose)
         renderer = DrrRenderer.from_volume(load_volume(options.ct), device=device)
     stem = options.out.name[: -len(suffix)]

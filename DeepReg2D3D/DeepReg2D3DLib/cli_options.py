@@ -17,10 +17,48 @@ def add_ct(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_geometry(parser: argparse.ArgumentParser) -> None:
-    """--geometry"""
+def add_geometry(parser: argparse.ArgumentParser, required: bool = True) -> None:
+    """--geometry; not required where the X-rays may be DICOM files that carry their own."""
+    note = "" if required else "; not needed for DICOM X-rays that say it themselves"
     parser.add_argument(
-        "--geometry", type=Path, required=True, metavar="FILE", help="geometry.json: where source and detector are"
+        "--geometry",
+        type=Path,
+        required=required,
+        metavar="FILE",
+        help=f"geometry.json: where source and detector are{note}",
+    )
+
+
+def add_frame(parser: argparse.ArgumentParser) -> None:
+    """--frame"""
+    parser.add_argument(
+        "--frame",
+        type=frame,
+        metavar="N",
+        help="of DICOM X-rays with several frames: a number from 1, 'mean' or 'maximum' (default: the first)",
+    )
+
+
+def frame(text: str) -> int | str:
+    """A frame number from 1, 'mean' or 'maximum'."""
+    if text in ("mean", "maximum"):
+        return text
+    try:
+        return positive_count(text)
+    except argparse.ArgumentTypeError:
+        message = f"expected a frame number from 1, 'mean' or 'maximum', found '{text}'"
+        raise argparse.ArgumentTypeError(message) from None
+
+
+def add_landmarks(parser: argparse.ArgumentParser, required: bool = False) -> None:
+    """--landmarks"""
+    note = "" if required else "; they give the first pose in place of --init"
+    parser.add_argument(
+        "--landmarks",
+        type=Path,
+        required=required,
+        metavar="FILE",
+        help=f"landmarks.json: points of the CT and where they are seen in the X-rays{note}",
     )
 
 

@@ -18,7 +18,8 @@ EPILOG = """\
 examples:
   deepreg2d3d register --ct ct.nrrd --geometry geometry.json --init pose.json --out result
   deepreg2d3d register --ct dicom/ --geometry geometry.json --xray ap.dcm lat.dcm --init start.tfm \\
-                       --method dppc --out result"""
+                       --method dppc --out result
+  deepreg2d3d register --ct dicom/ --xray a.dcm b.dcm --init pose.json --out result    geometry from the files' tags"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,13 +32,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="X-ray images, one for each view in the order of the geometry; without it, the images it names",
     )
-    cli_options.add_geometry(parser)
+    cli_options.add_geometry(parser, required=False)
+    cli_options.add_frame(parser)
     parser.add_argument(
         "--init",
         metavar="FILE",
         help="first pose: pose.json or a rigid ITK transform (.tfm, .txt); without it the CT's centre is put where the "
         "views' principal rays meet, unrotated",
     )
+    cli_options.add_landmarks(parser)
     cli_options.add_method(parser)
     cli_options.add_preset(parser)
     cli_options.add_device(parser)
@@ -52,6 +55,14 @@ def run(options: argparse.Namespace) -> int:
         run_options = RunOptions(options.method, options.preset, options.device)
         began = time.perf_counter()
         with collected_warnings(progress) as warned:
-            inputs = load_inputs(options.ct, options.geometry, options.xray, options.init)
+            inputs = load_inputs(
+                options.ct,
+                options.geometry,
+                options.xray,
+                options.init,
+                options.frame,
+                options.landmarks,
+                progress.note,
+            )
         seconds = time.perf_counter() - began
         return run_registration(inputs, run_options, options.out, progress, load_seconds=seconds, warned=warned)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +15,8 @@ from .engine.device import resolve_device
 from .engine.dicom_geometry import Frame
 from .engine.errors import InputError
 from .engine.initial_pose import default_pose
+from .engine.landmark_file import load_landmarks
+from .engine.landmarks import describe_pose, solve_landmarks
 from .engine.methods import get_method
 from .engine.pose_file import load_pose, save_pose
 from .engine.presets import get_preset
@@ -60,18 +62,34 @@ class RunOptions:
 
 
 def load_inputs(
-    ct: Path, geometry: Path | None, images: Sequence[Path] | None, start: str | None, frame: Frame = None
+    ct: Path,
+    geometry: Path | None,
+    images: Sequence[Path] | None,
+    start: str | None,
+    frame: Frame = None,
+    landmarks: Path | None = None,
+    tell: Callable[[str], None] = print,
 ) -> Inputs:
     """Read and check everything; small files first, so that mistakes show before a large CT is read.
 
     geometry: None where the images are DICOM files that carry their own. images: one per view in the geometry's order,
-    or None for those it names. start: a pose file, or None for the default pose, which is told in a Python warning.
-    frame: of DICOM files with several. Raises InputError.
+    or None for those it names. start: a pose file, or None for the one that the landmarks of a file give, or else for
+    the default pose, which is told in a Python warning. frame: of DICOM files with several. tell: is given the lines
+    that say how well landmarks fit. Raises InputError.
     """
     views = load_views(geometry, images, frame)
     if start == "auto":
         raise InputError("--init auto: there is no automatic start yet; give a pose file, or leave --init out.")
+    if start is not None and landmarks is not None:
+        raise InputError("--init and --landmarks both give a first pose; leave one of them out.")
     pose = None if start is None else load_pose(start)
+    if landmarks is not None:
+        cameras = [view.camera for view in views]
+        names = [camera.name for camera in cameras]
+        solved = solve_landmarks(load_landmarks(landmarks, names), cameras)
+        pose = solved.ct_to_world
+        for line in describe_pose(solved, names):
+            tell(line)
     xrays = []
     for view in views:
         if view.image is None:

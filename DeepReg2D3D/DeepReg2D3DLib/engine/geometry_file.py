@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,9 @@ IMAGE_KINDS = ("auto", "intensity", "line_integral")
 _MAX_PIXELS = 32768
 _MAX_FRAMES = 100_000
 _PARAMETERS = ("source_to_detector_mm", "pixel_spacing_mm", "principal_point_px", "world_to_camera")
-_KEYS = (*_PARAMETERS, "name", "image", "frame", "columns", "rows", "mirrored", "image_kind", "projection_matrix")
+_KEYS = (
+    *_PARAMETERS, "name", "image", "frame", "columns", "rows", "mirrored", "image_kind", "projection_matrix", "sources",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -29,12 +31,14 @@ class View:
     """One X-ray view: its camera, its image file where one is named, and how the image's values are to be read.
 
     frame: of a DICOM file with several, a number from 1, 'mean' or 'maximum'; None stands for the first.
+    sources: for people: key of geometry.json -> where its value came from; it begins with 'assumed' for defaults.
     """
 
     camera: Camera
     image: Path | None = None
     image_kind: str = "auto"
     frame: int | str | None = None
+    sources: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -78,7 +82,13 @@ def _view(record: Record, index: int) -> View:
         if str(error).startswith(str(record.path)):
             raise
         raise record.error(str(error).rstrip(".")) from error
-    return View(camera, record.file("image", None), record.choice("image_kind", IMAGE_KINDS, "auto"), _frame(record))
+    kind = record.choice("image_kind", IMAGE_KINDS, "auto")
+    return View(camera, record.file("image", None), kind, _frame(record), _sources(record))
+
+
+def _sources(record: Record) -> Mapping[str, str]:
+    given = record.get("sources", {})
+    return {key: str(text) for key, text in given.items() if isinstance(text, str)} if isinstance(given, dict) else {}
 
 
 def _frame(record: Record) -> int | str | None:
@@ -182,7 +192,8 @@ def _written(view: View, path: Path) -> dict[str, Any]:
         content["principal_point_px"] = list(camera.principal_point)
         content["world_to_camera"] = camera.world_to_camera.tolist()
         content["mirrored"] = camera.mirrored
-    return content | {"image_kind": view.image_kind}
+    content["image_kind"] = view.image_kind
+    return content | ({"sources": dict(view.sources)} if view.sources else {})
 
 
 def _relative(image: Path, path: Path) -> str:

@@ -137,6 +137,12 @@ def inside(name: str) -> PurePosixPath:
     raise ValueError(f"'{name}' leaves the folder of the file; give a path inside it")
 
 
+def read_json(path: str | Path) -> Any:
+    """The content of any JSON file, with the limits of ``read_record``. Raises InputError."""
+    path = Path(path)
+    return _parse(read_text(path), path)
+
+
 def read_record(path: str | Path, format_name: str, version: int = 1) -> Record:
     """Read a JSON file of ours and check its ``format``, ``version`` and ``coordinate_system`` (LPS, where given).
 
@@ -144,7 +150,7 @@ def read_record(path: str | Path, format_name: str, version: int = 1) -> Record:
     are not), with a key twice, or of another format or version.
     """
     path = Path(path)
-    record = Record(_parse(_read(path), path), path)
+    record = Record(read_json(path), path)
     found = record.get("format", None)
     if found != format_name:
         raise record.error(f'expected "{format_name}", found {_kind(found)}', "format")
@@ -156,7 +162,8 @@ def read_record(path: str | Path, format_name: str, version: int = 1) -> Record:
     return record
 
 
-def _read(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """The text of a file in UTF-8, of 32 MB at most. Raises InputError."""
     try:
         size = path.stat().st_size
         if size > MAX_BYTES:

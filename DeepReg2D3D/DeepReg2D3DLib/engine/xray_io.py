@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .atomic import atomic_path
 from .camera import Camera
-from .dicom_geometry import Frame
+from .dicom_geometry import Frame, read_dicom_geometry
 from .dicom_pixels import read_dicom_pixels
 from .dicom_tags import is_dicom
 from .dicom_xray import xray_of_pixels
@@ -93,6 +93,15 @@ def read_pixels(path: str | Path) -> np.ndarray:
     if pixels.dtype.kind == "c":
         raise InputError(f"{path}: holds complex numbers, which are no X-ray image.")
     return pixels.reshape(pixels.shape[-2:])
+
+
+def image_size(path: str | Path) -> tuple[int, int]:
+    """(columns, rows) of an image file, of a DICOM file with frames of one. Raises InputError."""
+    if is_dicom(path):
+        camera = read_dicom_geometry(path).camera
+        return camera.columns, camera.rows
+    rows, columns = read_pixels(path).shape
+    return columns, rows
 
 
 def save_image(array: Tensor | np.ndarray, path: str | Path) -> None:

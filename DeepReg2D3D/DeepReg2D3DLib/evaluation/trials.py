@@ -97,5 +97,5 @@ def _prepared(folder: Path, device: str):
     """(case, volume, X-rays, setup), kept for the case at hand only: a CT may fill much memory."""
     case = load_case(folder)
     volume = load_volume(case.ct)
-    xrays = [load_xray(view.image, view.camera, view.image_kind) for view in load_geometry(case.geometry)]
+    xrays = [load_xray(view.image, view.camera, view.image_kind, view.frame) for view in load_geometry(case.geometry)]
     return case, volume, xrays, RegistrationSetup.prepare(volume, resolve_device(device))
