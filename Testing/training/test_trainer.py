@@ -20,7 +20,14 @@ CPU = torch.device("cpu")
 
 def config(**changes) -> TrainConfig:
     sample = SampleConfig(rows=32, columns=48, points=64, starts_per_xray=2, fine_share=0.0)
-    usual = {"network": TINY, "xrays": 2, "iterations": 2, "warmup_steps": 1, "matching_steps": 2}
+    usual = {
+        "architecture": "compact",
+        "network": TINY,
+        "xrays": 2,
+        "iterations": 2,
+        "warmup_steps": 1,
+        "matching_steps": 2,
+    }
     return TrainConfig(sample=sample, **(usual | changes))
 
 
@@ -95,9 +102,7 @@ def test_validation_measures_before_and_after(source, architecture):
 def test_flow_at_points_is_learned_on_samples_seen_again(source, tmp_path, monkeypatch):
     monkeypatch.setattr("DeepReg2D3DLib.training.trainer.LOG_STEPS", 10)
     monkeypatch.setattr("DeepReg2D3DLib.training.trainer.augmented", lambda batch, generator: batch)
-    asked = config(
-        architecture="pointflow", network=NETWORKS["pointflow"], learning_rate=5e-3, photometric_share=0.0
-    )
+    asked = config(architecture="pointflow", network=NETWORKS["pointflow"], learning_rate=5e-3, photometric_share=0.0)
     Trainer(asked, tmp_path, SameBatch(source), CPU).run(steps=100)
     records = list(read_log(tmp_path))
     assert records[-1]["normal"] < 0.6 * records[-1]["start"]

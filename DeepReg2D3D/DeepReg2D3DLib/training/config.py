@@ -55,15 +55,16 @@ class TrainConfig:
     """A training job.
 
     ``stage``: "flow" trains the flow network alone, "joint" adds the weights and the PPC layer (Jaganathan et al. 2021
-    train in these two stages). Shares of the four losses: l1 flow, l2 registration, l3 motion; l4 is AdamW's decay.
+    train in these two stages). The paper's l1 to l4 are 1 for the flow, the shares of registration (and projection, of
+    which one view sees more) and motion, and AdamW's decay.
     """
 
-    architecture: str = "compact"
+    architecture: str = "pointflow"
     stage: str = "flow"
     seed: int = 1
     xrays: int = 4
-    iterations: int = 3
-    learning_rate: float = 1e-3
+    iterations: int = 4
+    learning_rate: float = 2e-3
     warmup_steps: int = 200
     weight_decay: float = 1e-4
     clip_norm: float = 1.0
@@ -75,6 +76,15 @@ class TrainConfig:
     matching_share: float = 1.0  # of the loss on matching cells, for networks that offer it
     matching_steps: int = 1500  # first steps, which train the features by matching alone: they cost half as much
     photometric_share: float = 0.3  # of the batches, changed photometrically after the simulation
+    flow_from: str = ""  # the rest is for stage "joint": folder of the job that trained the flow
+    flow_rate: float = 0.0  # learning rate of the flow network as a share of the weights'; 0 leaves it as it is
+    weight_architecture: str = "pointnet2"
+    weight_network: dict[str, Any] = field(default_factory=dict)
+    joint_points: int = 384
+    projection_share: float = 1.0
+    registration_share: float = 0.3
+    motion_share: float = 0.01
+    inlier_share: float = 0.5
     held_out: tuple[str, ...] = ("thoracolumbar_a", "lumbar_c")
     network: dict[str, Any] = field(default_factory=dict)
     sample: SampleConfig = field(default_factory=SampleConfig)

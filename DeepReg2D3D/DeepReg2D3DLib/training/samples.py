@@ -77,13 +77,18 @@ class SampleBatch:
         rows, columns = self.size
         target = self._project(self.truth)
         scale = target.new_tensor([max(columns - 1, 1), max(rows - 1, 1)])
-        grid = (2 * target / scale - 1)[:, :, None]
-        field = self.mask[self.xray_index].to(target.dtype)
-        seen = torch.nn.functional.grid_sample(field, grid, align_corners=True)[:, 0, :, 0]
-        weights = outside + (1 - outside) * seen
+        weights = outside + (1 - outside) * seen_at(self, target)
         # Far outside nothing can be predicted: a start that lost the patient teaches nothing.
         far = ((target / scale - 0.5).abs() > 1.0).any(-1)
         return torch.where(self.valid & ~far, weights, torch.zeros_like(weights))
+
+
+def seen_at(batch: SampleBatch, pixels: Tensor) -> Tensor:
+    """1 where pixels (B, N, 2) lie on valid pixels of each start's X-ray, 0 beyond, between at the border; (B, N)."""
+    rows, columns = batch.size
+    grid = (2 * pixels / pixels.new_tensor([max(columns - 1, 1), max(rows - 1, 1)]) - 1)[:, :, None]
+    field = batch.mask[batch.xray_index].to(pixels.dtype)
+    return torch.nn.functional.grid_sample(field, grid, align_corners=True)[:, 0, :, 0]
 
 
 @dataclass(frozen=True)

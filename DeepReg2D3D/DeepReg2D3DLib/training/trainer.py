@@ -14,11 +14,12 @@ from torch import Tensor, nn
 
 from .checkpoint import load_checkpoint, save_checkpoint
 from .config import TrainConfig
+from .joint import joint_task
 from .losses import normal_error
 from .maker import batch_of
 from .ring import SampleRing
 from .samples import SampleBatch, augmented
-from .tasks import network_input, task_of
+from .tasks import network_input
 
 CHECKPOINT_SECONDS = 180.0
 LOG_STEPS = 50
@@ -50,12 +51,10 @@ class Trainer:
     def __init__(self, config: TrainConfig, folder: Path, source: SampleSource, device: torch.device) -> None:
         self.config, self.folder, self.source, self.device = config, folder, source, device
         torch.manual_seed(config.seed)
-        self.task = task_of(config)
+        self.task = joint_task(config)
         self.network: nn.Module = self.task.build().to(device)
         self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
-        self.optimiser = torch.optim.AdamW(
-            self.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
-        )
+        self.optimiser = torch.optim.AdamW(self._groups(), lr=config.learning_rate, weight_decay=config.weight_decay)
         self.step = 0
         self.samples = 0
         self.seconds = 0.0
@@ -159,13 +158,22 @@ class Trainer:
         self.step, self.samples = description["step"], description["samples"]
         self.seconds = description["seconds"]
 
+    def _groups(self) -> list[dict[str, Any]]:
+        """What is trained, with its share of the learning rate: a joint job may keep or spare its flow network."""
+        named = [(name, p) for name, p in self.network.named_parameters() if p.requires_grad]
+        flow = self.config.stage == "joint"
+        spared = [p for name, p in named if flow and name.startswith("flow.")]
+        others = [p for name, p in named if not (flow and name.startswith("flow."))]
+        groups = [{"params": others, "share": 1.0}]
+        return [*groups, {"params": spared, "share": self.config.flow_rate}] if spared else groups
+
     def _set_rate(self, progress: float, decay_share: float) -> None:
         config = self.config
         rate = config.learning_rate * min(1.0, (self.step + 1) / config.warmup_steps)
         if decay_share > 0 and progress > 1 - decay_share:
             rate *= max(0.01, (1 - progress) / decay_share)
         for group in self.optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["share"]
 
     def _train_step(self) -> tuple[dict[str, float], float]:
         config = self.config

@@ -7,38 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..engine.camera import backproject
-from ..engine.poses import transform_points, transform_vectors
-from ..engine.ppc import SolverSettings, build_system, motion_from_solution, solve_ppc
 from .losses import end_point_error, normal_error
+from .ppc_step import ppc_step, projection_distance
 from .samples import SampleBatch
 from .tasks import Task, network_input
-
-ROBUST = SolverSettings(robust_iterations=5, damping=1e-2)
-
-
-def ppc_step(
-    batch: SampleBatch, pose: Tensor, pixels: Tensor, weights: Tensor, settings: SolverSettings = ROBUST
-) -> Tensor:
-    """Poses (B, 4, 4) after one PPC step from ``pose`` (B, 4, 4) with found places ``pixels`` (B, N, 2) of the points.
-
-    weights: (B, N). Differentiable in pixels and weights.
-    """
-    points = transform_points(pose, batch.points.to(pose.dtype))
-    gradients = transform_vectors(pose, batch.gradients.to(pose.dtype))
-    rays = backproject(pixels.to(pose.dtype), batch.intrinsics)
-    system = build_system(points, gradients, rays, weights)
-    return motion_from_solution(solve_ppc(system, settings), system) @ pose
-
-
-def mean_projection_distance(pose: Tensor, batch: SampleBatch) -> Tensor:
-    """mRPD (B,) in mm of the contour points under ``pose`` (B, 4, 4)."""
-    seen = transform_points(pose, batch.points.to(pose.dtype))
-    ray = nn.functional.normalize(seen, dim=-1)
-    aim = transform_points(batch.truth, batch.points.to(pose.dtype))
-    distance = (aim - (aim * ray).sum(-1, keepdim=True) * ray).norm(dim=-1)
-    valid = batch.valid.to(distance)
-    return (distance * valid).sum(-1) / valid.sum(-1).clamp_min(1)
 
 
 @torch.no_grad()
@@ -53,7 +25,7 @@ def validate(task: Task, network: nn.Module, batches: Sequence[SampleBatch]) -> 
         given = network_input(batch)
         estimate, weights = task.answer(network, batch, given)
         moved = ppc_step(batch, batch.start, given.pixels + estimate.flow, weights)
-        before, after = mean_projection_distance(batch.start, batch), mean_projection_distance(moved, batch)
+        before, after = projection_distance(batch.start, batch), projection_distance(moved, batch)
         fine = batch.intrinsics[:, 1, 1].abs() > 1100.0 / 1.3
         for name, chosen in (("coarse", ~fine), ("fine", fine)):
             if not bool(chosen.any()):

@@ -34,7 +34,7 @@ class PointFlowConfig:
     """
 
     channels: int = 2
-    hidden: int = 64
+    hidden: int = 96
     local: int = 32
     window: int = 5
     neighbours: int = 8
