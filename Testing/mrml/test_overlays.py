@@ -186,6 +186,24 @@ def test_contour_points_are_coloured_by_weight_and_flow_points_to_the_match(over
     assert rows.min() == pytest.approx(20, abs=1) and rows.max() == pytest.approx(50, abs=1)
 
 
+def test_points_stay_over_a_finer_picture_of_the_same_pose(overlay_and_view):
+    overlay, view, camera = overlay_and_view
+    marks = {"contour_pixels": np.array([[40.0, 30.0]], np.float32), "weights": np.ones(1, np.float32)}
+    overlay.show_points(True)
+    overlay.set_frame(frame(camera, 80, 60, centre=(-99, -99), **marks))
+
+    def green():
+        picture = view.picture().astype(int)
+        return picture[..., 1] - picture[..., 0] > 80
+
+    where = np.argwhere(green())
+    assert len(where)
+    overlay.set_frame(frame(camera, 160, 120, centre=(-99, -99)), keep_marks=True)
+    np.testing.assert_array_equal(np.argwhere(green()), where)
+    overlay.set_frame(frame(camera, 160, 120, centre=(-99, -99)))
+    assert not green().any()
+
+
 def test_marks_of_one_view_are_not_seen_in_another(scene, overlay_and_view, make_camera, open_view):
     overlay, _view, camera = overlay_and_view
     node = create_xray_node(scene, np.zeros((60, 80)), make_camera(30, name="twin"))

@@ -87,3 +87,23 @@ def test_names_with_marks_do_not_break_the_layout(scene, make_camera):
 
 def test_eight_views_stand_in_two_rows():
     assert layout_xml([str(n) for n in range(8)], False).count('type="horizontal"') == 3
+
+
+def test_the_layout_is_known_before_it_is_shown(scene, layout_node):
+    RegistrationLayout(scene).register()
+    RegistrationLayout(scene).register()
+    assert layout_node.IsLayoutDescription(LAYOUT_ID)
+    users = layout_node.GetViewArrangement()
+    assert users != LAYOUT_ID
+    layout_node.SetViewArrangement(LAYOUT_ID)  # as a saved scene does
+    assert scene.GetSingletonNode("DeepReg2D3DXray2", "vtkMRMLSliceNode") is not None
+
+
+def test_more_xrays_than_views_show_the_first(scene, make_camera):
+    nodes = [create_xray_node(scene, np.zeros((60, 80)), make_camera(name=f"view {n}")) for n in range(10)]
+    layout = RegistrationLayout(scene)
+    assert layout.shown() == []
+    layout.show(nodes)
+    assert [node for node, _view in layout.shown()] == nodes[:8]
+    scene.RemoveNode(nodes[3])
+    assert [node for node, _view in layout.shown()] == [*nodes[:3], *nodes[4:8]]

@@ -20,6 +20,7 @@ class OverlaySection(Section):
         self._playing = None
         self._count = 0
         ui.windowRange.valuesChanged.connect(self._on_window)
+        ui.autoWindowCheckBox.clicked.connect(self._on_auto_window)
         ui.replaySlider.valueChanged.connect(self._on_replay)
         ui.replayButton.toggled.connect(self._on_play)
         ui.layoutButton.toggled.connect(self._on_layout)
@@ -57,6 +58,12 @@ class OverlaySection(Section):
         if not self._filling and self.logic.parameters is not None:
             parameters = self.logic.parameters
             parameters.windowLow, parameters.windowHigh = float(low), float(high)
+
+    def _on_auto_window(self, checked) -> None:
+        """By hand from the window that is shown, so that nothing jumps."""
+        window, parameters = self.session.live.window, self.logic.parameters
+        if not checked and not self._filling and window is not None and parameters is not None:
+            parameters.windowLow, parameters.windowHigh = (min(100.0, max(0.0, float(value))) for value in window)
 
     def _on_layout(self, checked) -> None:
         if not self._filling and self.logic.parameters is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import slicer
 
 from .engine_inputs import EngineInputs
@@ -57,6 +58,7 @@ class LiveOverlay:
         self._overlays: dict[str, XRayOverlay] = {}
         self._options = OverlayOptions()
         self._rest = self._flicker = None
+        self._marked_pose: np.ndarray | None = None
         self.drawn = 0  # pictures put into views so far
         self.held = False  # a run or a replay draws the overlays itself
         client.rendered.connect(self._on_rendered)
@@ -113,18 +115,30 @@ class LiveOverlay:
             picture = "bone" if self._options.mode in BONE_MODES else "drr"
             self._client.render(self._pose.pose, max_side=side, pictures=[picture])
 
-    def draw(self, views) -> None:
-        """Shows frames (of a rendering, an iteration or a replay) in their views."""
+    def draw(self, views, pose=None, keep_marks: bool = False) -> None:
+        """Shows frames in their views.
+
+        pose: (4, 4) of an iteration, whose contour points then stay until another pose is drawn. keep_marks: these
+        frames have none of their own and are drawn under those that are there.
+        """
+        if not keep_marks:
+            self._marked_pose = pose
         with slicer.util.RenderBlocker():
             for frame in views:
                 node = self._inputs.node_named(frame.name)
                 overlay = self._overlays.get(node.GetID()) if node is not None else None
                 if overlay is not None:
-                    overlay.set_frame(frame)
+                    overlay.set_frame(frame, keep_marks)
                     self.drawn += 1
+
+    @property
+    def window(self) -> tuple[float, float] | None:
+        """The window in which bone is drawn now; None before anything is drawn."""
+        return next((overlay.window for overlay in self._overlays.values() if overlay.window is not None), None)
 
     def clear(self) -> None:
         """Takes the DRRs off the X-rays."""
+        self._marked_pose = None
         for overlay in self._overlays.values():
             overlay.clear()
 
@@ -155,7 +169,9 @@ class LiveOverlay:
 
     def _on_rendered(self, result) -> None:
         if not self.held:
-            self.draw(result.views)
+            marked = self._marked_pose
+            same = marked is not None and np.allclose(marked, result.pose, rtol=0, atol=1e-6)
+            self.draw(result.views, keep_marks=same)
 
     def _schedule_flicker(self) -> None:
         self._cancel("_flicker")

@@ -54,6 +54,7 @@ class XRayOverlay:
         self._mode, self._opacity = "blend", 0.5
         self._window: tuple[float, float] | None = None
         self._frame: ViewFrame | None = None
+        self._marked: ViewFrame | None = None  # the frame with the contour points that are shown
         self._flicker_on = True
         self._show_points = self._show_flow = False
         self._background: tuple[tuple, np.ndarray] | None = None
@@ -126,18 +127,20 @@ class XRayOverlay:
 
     # --- what is drawn ---------------------------------------------------------------------------------------------
 
-    def set_frame(self, frame: ViewFrame | None) -> None:
-        """Show another picture; None shows none."""
+    def set_frame(self, frame: ViewFrame | None, keep_marks: bool = False) -> None:
+        """Show another picture; None shows none. keep_marks: points and flow stay those of the frame before."""
         if frame is None:
             self.clear()
             return
         self._frame = frame
+        if not keep_marks:
+            self._marked = frame
         self._draw()
         self._draw_marks()
 
     def clear(self) -> None:
         """Show the X-ray alone."""
-        self._frame = None
+        self._frame = self._marked = None
         self._marks.clear()
         self._compose()
 
@@ -150,7 +153,7 @@ class XRayOverlay:
                 self._composite.SetLabelVolumeID(None)
         self._marks.remove()
         remove(self._scene, self._drr, self._label)
-        self._frame = None
+        self._frame = self._marked = None
 
     def _bone(self) -> np.ndarray | None:
         """The frame's bone; the whole CT where the engine sent nothing else."""
@@ -225,7 +228,7 @@ class XRayOverlay:
         return self._background[1]
 
     def _draw_marks(self) -> None:
-        frame = self._frame
+        frame = self._marked
         has_points = frame is not None and frame.contour_pixels is not None and len(frame.contour_pixels) > 0
         self._marks.show(self._show_points and has_points, self._show_flow and has_points and frame.flow is not None)
         if has_points and (self._show_points or self._show_flow):

@@ -106,7 +106,7 @@ class RunControl:
         self._live.held = not last
         if last:
             self._live.request()
-        self._live.draw(self.iterations[index].views)
+        self._live.draw(self.iterations[index].views, self.iterations[index].pose)
         self._follow_3d(self.iterations[index].pose, last)
 
     def forget(self) -> None:
@@ -123,7 +123,7 @@ class RunControl:
         self.iterations.append(iteration)
         self.recording.append(iteration)
         self._pose.set_pose(iteration.pose, source="registration")
-        self._live.draw(iteration.views)
+        self._live.draw(iteration.views, iteration.pose)
         self._follow_3d(iteration.pose, False)
         self.iterated.emit(iteration)
 

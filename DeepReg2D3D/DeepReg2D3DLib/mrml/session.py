@@ -74,7 +74,7 @@ class Session:
         self._xrays: list = []
         self._interactions: list[ViewInteraction] = []
         self._in_views = False
-        self._fit = self._views_later = self._attach_later = None
+        self._fit = self._views_later = self._attach_later = self._follow_later = None
         self.pose.changed.connect(self._on_pose)
         self.run.changed.connect(self._show_plot)
         self.inputs.changed.connect(self._on_inputs)
@@ -151,7 +151,7 @@ class Session:
         if self._fit is not None:
             self._fit.cancel()
             self._fit = None
-        for name in ("_views_later", "_attach_later"):
+        for name in ("_views_later", "_attach_later", "_follow_later"):
             if getattr(self, name) is not None:
                 getattr(self, name).cancel()
                 setattr(self, name, None)
@@ -230,8 +230,14 @@ class Session:
             self.pose.set_home(np.eye(4))
 
     def _on_inputs(self) -> None:
-        # Another grid (somebody moved the CT below the pose, or took it from there): the centre is another, too.
-        if self._ct is not None and self.inputs.ct_key not in (None, self._ct_attached):
+        # In an event of its own: hardening changes the grid first and takes the CT from its transform then.
+        if self._follow_later is None and self._ct is not None and self.inputs.ct_key not in (None, self._ct_attached):
+            self._follow_later = self._call_later(0.0, self._follow_ct)
+        self._show_3d()
+
+    def _follow_ct(self) -> None:
+        """Another grid (somebody moved the CT below the pose, or took it from there): the centre is another, too."""
+        self._follow_later = None
+        if self._ct is not None and self._ct.GetScene() is self.scene and self.inputs.ct_key is not None:
             self._follow_hardening()
             self._attach_ct()
-        self._show_3d()

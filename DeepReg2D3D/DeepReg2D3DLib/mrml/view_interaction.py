@@ -74,11 +74,18 @@ class ViewInteraction:
 
     def _begin(self) -> ViewDrag | None:
         camera = camera_of(self._xray_node)
-        if camera is None or not self._allowed():
+        if camera is None or not self._allowed() or self._mouse_has_a_tool():
             return None
         return ViewDrag(camera, self._pose.pose, self._pose.centre)
 
+    def _mouse_has_a_tool(self) -> bool:
+        """The user chose another tool in the toolbar: window/level, or placing markups."""
+        node = self._slice_node.GetScene().GetFirstNodeByClass("vtkMRMLInteractionNode")
+        return node is not None and node.GetCurrentInteractionMode() in (node.Place, node.AdjustWindowLevel)
+
     def _press(self, _event) -> bool:
+        if self._interactor.GetShiftKey():  # Slicer's own way to pan
+            return False
         drag = self._begin()
         if drag is None:
             return False

@@ -1,0 +1,251 @@
+"""The session on real nodes, with an engine that only notes what it is asked: what follows what."""
+
+from __future__ import annotations
+
+import contextlib
+
+import numpy as np
+import pytest
+import slicer
+import vtk
+from DeepReg2D3DLib.mrml.frames import grid_to_ras, matrix_from_vtk, vtk_from_matrix
+from DeepReg2D3DLib.mrml.live import OverlayOptions
+from DeepReg2D3DLib.mrml.session import Session, SessionOptions
+from DeepReg2D3DLib.mrml.view_interaction import ViewInteraction
+from DeepReg2D3DLib.mrml.xray_node import create_xray_node
+from DeepReg2D3DLib.worker.arrays import ArrayFolder
+from DeepReg2D3DLib.worker.results import IterationResult, RenderResult, RunResult, ViewFrame
+from DeepReg2D3DLib.worker.signals import Signal
+
+SIGNALS = "state_changed ready ct_loaded views_loaded rendered iteration paused finished progress".split()
+
+
+class Engine:
+    """Takes everything at once."""
+
+    def __init__(self, folder):
+        for name in SIGNALS:
+            setattr(self, name, Signal())
+        self.state, self.folder = "ready", folder
+        self.cts, self.renders = [], []
+
+    def start(self):
+        pass
+
+    def load_ct_array(self, array, ijk_to_ct, name, on_done=None, on_error=None):
+        self.cts.append(np.array(ijk_to_ct))
+        on_done({})
+
+    def set_views(self, views, on_done=None, on_error=None):
+        on_done({})
+
+    def render(self, pose, max_side=256, pictures=None):
+        self.renders.append((np.array(pose), pictures))
+
+    def bone_surface(self, on_done, on_error=None):
+        pass
+
+    def register(self, pose, **_choices):
+        return "run1"
+
+    def cancel(self):
+        pass
+
+
+class Later:
+    """call_later whose calls are made by `run`."""
+
+    def __init__(self):
+        self.calls = []
+
+    def __call__(self, _seconds, call):
+        entry = [call]
+        self.calls.append(entry)
+
+        class Handle:
+            def cancel(self):
+                entry[0] = None
+
+        return Handle()
+
+    def run(self):
+        for _ in range(50):
+            if not self.calls:
+                return
+            call = self.calls.pop(0)[0]
+            if call is not None:
+                call()
+
+
+@pytest.fixture
+def session(scene, monkeypatch):
+    monkeypatch.setattr(slicer.util, "RenderBlocker", contextlib.nullcontext)  # asks the application
+    folder, later = ArrayFolder.create(), Later()
+    made = Session(scene, Engine(folder), later, lambda: True, lambda node: None, lambda: None)
+    made.later, made.problems = later, []
+    made.inputs.failed.connect(made.problems.append)
+    made.enter_views()
+    yield made
+    made.close()
+    folder.remove()
+
+
+@pytest.fixture
+def loaded(session, scene, make_camera):
+    """A session with a CT, two X-rays of different sizes and a pose that moves the CT by 5 mm (LPS x)."""
+    ct = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "CT")
+    slicer.util.updateVolumeFromArray(ct, np.zeros((4, 5, 6), np.int16))
+    ct.SetIJKToRASMatrix(vtk_from_matrix(grid_to_ras(np.diag([1.0, 2.0, 3.0, 1.0]))))
+    xrays = [
+        create_xray_node(scene, np.zeros((60, 80)), make_camera(0, name="AP")),
+        create_xray_node(scene, np.zeros((30, 50)), make_camera(90, columns=50, rows=30, name="Lateral")),
+    ]
+    session.pose_node = session.pose.create_node()
+    session.sync(ct, xrays, session.pose_node, SessionOptions())
+    session.later.run()
+    pose = np.eye(4)
+    pose[0, 3] = 5.0
+    session.pose.set_pose(pose, "script")
+    session.later.run()
+    assert session.inputs.ready and session.layout.is_shown and len(session.live.overlays) == 2
+    return session
+
+
+def under(scene, node, matrix):
+    """Puts a new transform directly above a node, below what was there."""
+    made = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "user's")
+    made.SetMatrixTransformToParent(vtk_from_matrix(matrix))
+    made.SetAndObserveTransformNodeID(node.GetTransformNodeID())
+    node.SetAndObserveTransformNodeID(made.GetID())
+    return made
+
+
+def test_a_dragged_pose_is_no_other_ct(loaded):
+    count = len(loaded.client.cts)
+    pose = np.eye(4)
+    pose[1, 3] = 7.0
+    loaded.pose.set_pose(pose, "drag")
+    loaded.later.run()
+    assert len(loaded.client.cts) == count
+    np.testing.assert_allclose(loaded.client.renders[-1][0], pose)
+
+
+def test_a_users_transform_below_the_pose_moves_the_engines_ct_and_the_centre(loaded, scene):
+    centre = loaded.pose.centre.copy()
+    shift = np.eye(4)
+    shift[2, 3] = 40.0
+    users = under(scene, loaded.ct, shift)
+    loaded.later.run()
+    np.testing.assert_allclose(loaded.client.cts[-1][:3, 3], [0, 0, 40])
+    np.testing.assert_allclose(loaded.pose.centre, centre + np.array([0, 0, 40]))
+    shift[2, 3] = 60.0
+    users.SetMatrixTransformToParent(vtk_from_matrix(shift))
+    loaded.later.run()
+    np.testing.assert_allclose(loaded.client.cts[-1][:3, 3], [0, 0, 60])
+    np.testing.assert_allclose(loaded.pose.centre, centre + np.array([0, 0, 60]))
+    assert loaded.pose.pose[0, 3] == pytest.approx(5.0)
+
+
+def test_a_pose_hardened_by_the_user_is_used_up(loaded):
+    world = vtk.vtkMatrix4x4()
+    loaded.ct.HardenTransform()
+    loaded.later.run()
+    np.testing.assert_allclose(loaded.pose.pose, np.eye(4))
+    assert loaded.ct.GetTransformNodeID() == loaded.pose.node.GetID()
+    loaded.ct.GetIJKToRASMatrix(world)
+    assert matrix_from_vtk(world)[0, 3] == pytest.approx(-5.0)  # RAS
+    assert loaded.client.cts[-1][0, 3] == pytest.approx(5.0)
+
+
+def test_an_xray_or_a_single_slice_is_no_ct(loaded, scene):
+    xray = loaded.xrays[0]
+    loaded.sync(xray, loaded.xrays, loaded.pose_node, SessionOptions())
+    loaded.later.run()
+    assert any("choose a CT" in text for text in loaded.problems)
+    assert xray.GetTransformNodeID() is None
+    assert not loaded.inputs.complete
+
+
+def test_blend_asks_for_bone_and_difference_for_the_whole_ct(loaded):
+    assert loaded.client.renders[-1][1] == ["bone"]
+    count = len(loaded.client.renders)
+    options = SessionOptions(overlay=OverlayOptions(mode="difference"))
+    loaded.sync(loaded.ct, loaded.xrays, loaded.pose_node, options)
+    assert [pictures for _pose, pictures in loaded.client.renders[count:]] == [["drr"]]
+
+
+def frames(session, **marks):
+    node = session.xrays[0]
+    from DeepReg2D3DLib.mrml.xray_node import camera_of
+
+    camera = camera_of(node)
+    picture = np.ones((camera.rows, camera.columns), np.float32)
+    return (ViewFrame(node.GetName(), camera.to_json(), picture, bone=picture, **marks),)
+
+
+def test_contour_points_stay_after_the_run_until_the_pose_changes(loaded):
+    options = SessionOptions(overlay=OverlayOptions(points=True))
+    loaded.sync(loaded.ct, loaded.xrays, loaded.pose_node, options)
+    overlay = loaded.live.overlays[loaded.xrays[0].GetID()]
+    marks = {"contour_pixels": np.ones((5, 2), np.float32), "weights": np.ones(5, np.float32)}
+    pose = loaded.pose.pose
+
+    def shown():
+        display = overlay._marks._points.GetDisplayNode()
+        return bool(display.GetVisibility())
+
+    loaded.run.start("dppc", "fast", "auto")
+    loaded.client.iteration.emit(
+        IterationResult("run1", 0, pose, 0.0, 5, 0.5, 0.1, True, "converged", frames(loaded, **marks))
+    )
+    assert shown()
+    loaded.client.finished.emit(RunResult("run1", "converged", pose, 0, 0.1))
+    loaded.client.rendered.emit(RenderResult(pose, frames(loaded), 0.1))
+    assert shown()
+    moved = pose.copy()
+    moved[0, 3] += 1
+    loaded.client.rendered.emit(RenderResult(moved, frames(loaded), 0.1))
+    assert not shown()
+
+
+class Interactor:
+    """The few things that a drag asks of a view's interactor."""
+
+    def __init__(self):
+        self.shift = False
+
+    def AddObserver(self, event, function, priority):
+        setattr(self, event, function)
+        return event
+
+    def RemoveObserver(self, tag):
+        pass
+
+    def GetCommand(self, tag):
+        return None
+
+    def GetEventPosition(self):
+        return 10, 10
+
+    def GetControlKey(self):
+        return False
+
+    def GetShiftKey(self):
+        return self.shift
+
+
+def test_the_users_tool_has_the_mouse(loaded, scene):
+    interactor = Interactor()
+    interaction = ViewInteraction(interactor, loaded.layout.slice_node(0), loaded.xrays[0], loaded.pose, lambda: True)
+    tool = scene.AddNewNodeByClass("vtkMRMLInteractionNode")
+
+    def pressed():
+        interactor.LeftButtonPressEvent(interactor, "LeftButtonPressEvent")
+        return interaction._release(None)
+
+    tool.SetCurrentInteractionMode(tool.AdjustWindowLevel)
+    assert not pressed()
+    tool.SetCurrentInteractionMode(tool.ViewTransform)
+    assert pressed()
+    interactor.shift = True  # Slicer's pan
+    assert not pressed()
