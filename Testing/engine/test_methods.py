@@ -1,11 +1,13 @@
 """Methods, presets and devices by name."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
-from DeepReg2D3DLib.engine.correspondences import Progress
+from DeepReg2D3DLib.engine.correspondences import Matches, Progress
 from DeepReg2D3DLib.engine.device import resolve_device
 from DeepReg2D3DLib.engine.errors import InputError
-from DeepReg2D3DLib.engine.methods import METHOD_NAMES, METHODS, get_method
+from DeepReg2D3DLib.engine.methods import METHODS, Method, get_method
 from DeepReg2D3DLib.engine.patch_matching import PatchMatching
 from DeepReg2D3DLib.engine.presets import PRESETS, get_preset
 
@@ -15,11 +17,32 @@ def test_dppc_needs_nothing():
     assert method.name == "dppc" and not method.learned and isinstance(method.correspondences, PatchMatching)
 
 
-def test_methods_without_weights_name_the_one_that_works():
-    missing = [name for name in METHOD_NAMES if name not in METHODS]
-    for name in missing:
-        with pytest.raises(InputError, match=rf"'{name}'.*--method dppc"):
-            get_method(name)
+@pytest.mark.parametrize("name", [name for name in METHODS if name != "dppc"])
+def test_methods_without_weights_name_the_one_that_works(name, tmp_path, monkeypatch):
+    monkeypatch.setattr("DeepReg2D3DLib.engine.weights.models_dir", lambda: tmp_path)
+    with pytest.raises(InputError, match=rf"'{name}'.*--method dppc"):
+        get_method(name)
+
+
+class Recorded:
+    """A finder that remembers the scenes it was given."""
+
+    def __init__(self):
+        self.scenes = []
+
+    def find(self, scene):
+        self.scenes.append(scene)
+        return Matches(torch.zeros(3, 2), torch.ones(3), torch.zeros(3, 2))
+
+
+@pytest.mark.parametrize(("level", "levels", "finished"), [(0, 2, False), (1, 2, True), (0, 1, False)])
+def test_the_last_of_several_levels_is_finished_by_another_finder(level, levels, finished):
+    usual, finishing = Recorded(), Recorded()
+    weighting = SimpleNamespace(weigh=lambda scene, matches: torch.full((3,), 0.5))
+    method = Method("any", usual, weighting, finishing=finishing)
+    found = method.find(SimpleNamespace(progress=Progress(level, levels)))
+    assert len(finishing.scenes) == finished and len(usual.scenes) == (not finished)
+    assert float(found.weights[0]) == (1.0 if finished else 0.5)
 
 
 def test_unknown_names_are_refused_with_the_known_ones():

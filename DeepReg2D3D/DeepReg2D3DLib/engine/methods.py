@@ -1,7 +1,13 @@
 """The five methods of the paper's table, each a composition of correspondences, weights and a schedule.
 
-DPPC needs no training. The four learned ones are built from their networks' weights; until those exist they are refused
-in words that name what works.
+DPPC needs no training. The four learned ones are built from their networks' weights (Resources/Models); where those
+are missing, the method is refused in words that name what works.
+
+``deep-iterative`` finds its flow at the contour points (``PointFlow``, our choice of network: RAFT's recurrent look-ups,
+but on points) and weighs it with PointNet++; at the finest of several levels, where every patch is nearly in place,
+gradient patches place the contours (the accuracy of a peak needs no learning). ``dppc-cl-refinement`` searches patches
+around a FlowNet's flow and without it in the last iterations, ``dppc-attention`` weighs DPPC's patches with PointNet,
+``ppc-flow-attention`` weighs a FlowNetC's flow with PointNet, as Jaganathan et al., MICCAI 2021, describe their rivals.
 """
 
 from __future__ import annotations
@@ -14,11 +20,10 @@ import torch
 from .correspondences import CorrespondenceFinder, Matches, Scene, Weighting
 from .errors import InputError
 from .flow_matching import FlowMatching
-from .patch_matching import PatchMatching
-from .weights import load_network
-
-LEARNED_METHODS = ("deep-iterative", "dppc-cl-refinement", "dppc-attention", "ppc-flow-attention")
-METHOD_NAMES = ("deep-iterative", "dppc", "dppc-cl-refinement", "dppc-attention", "ppc-flow-attention")
+from .patch_matching import FlowCentredMatching, PatchMatching
+from .point_matching import PointFlowMatching
+from .weighting import LearnedWeights
+from .weights import MissingWeights, load_network
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,9 @@ class Method:
 
     def find(self, scene: Scene) -> Matches:
         """Weighted matches of a scene."""
-        finishing = self.finishing is not None and scene.progress.last_level
+        progress = scene.progress
+        # With a single level there is nothing to finish: the paper's preset runs the method alone.
+        finishing = self.finishing is not None and progress.last_level and progress.levels > 1
         finder = self.finishing if finishing else self.correspondences
         matches = finder.find(scene)
         if self.weighting is None or finishing:
@@ -53,11 +60,36 @@ def _dppc(device: torch.device) -> Method:
 
 
 def _deep_iterative(device: torch.device) -> Method:
-    return Method("deep-iterative", FlowMatching(load_network("compact", device)), learned=True)
+    flow = PointFlowMatching(load_network("deep-iterative-flow", device))
+    weights = LearnedWeights(load_network("deep-iterative-weights", device))
+    return Method("deep-iterative", flow, weights, finishing=PatchMatching(), learned=True)
 
 
-METHODS: dict[str, MethodBuilder] = {"dppc": _dppc, "deep-iterative": _deep_iterative}
+def _dppc_cl_refinement(device: torch.device) -> Method:
+    flow = FlowMatching(load_network("dppc-cl-refinement-flow", device))
+    return Method("dppc-cl-refinement", FlowCentredMatching(flow), finishing=PatchMatching(), learned=True)
+
+
+def _dppc_attention(device: torch.device) -> Method:
+    weights = LearnedWeights(load_network("dppc-attention-weights", device))
+    return Method("dppc-attention", PatchMatching(), weights, learned=True)
+
+
+def _ppc_flow_attention(device: torch.device) -> Method:
+    flow = FlowMatching(load_network("ppc-flow-attention-flow", device))
+    weights = LearnedWeights(load_network("ppc-flow-attention-weights", device))
+    return Method("ppc-flow-attention", flow, weights, learned=True)
+
+
+METHODS: dict[str, MethodBuilder] = {
+    "deep-iterative": _deep_iterative,
+    "dppc": _dppc,
+    "dppc-cl-refinement": _dppc_cl_refinement,
+    "dppc-attention": _dppc_attention,
+    "ppc-flow-attention": _ppc_flow_attention,
+}
 """Builders by name. A builder raises InputError when its weights are missing."""
+METHOD_NAMES = tuple(METHODS)
 
 
 def get_method(name: str, device: torch.device | str = "cpu") -> Method:
@@ -65,11 +97,12 @@ def get_method(name: str, device: torch.device | str = "cpu") -> Method:
 
     Raises InputError for an unknown name, and for a learned method without trained weights, naming ``--method dppc``.
     """
-    if name not in METHOD_NAMES:
-        raise InputError(f"Unknown method '{name}'. Known methods: {', '.join(METHOD_NAMES)}.")
     if name not in METHODS:
+        raise InputError(f"Unknown method '{name}'. Known methods: {', '.join(METHODS)}.")
+    try:
+        return METHODS[name](torch.device(device))
+    except MissingWeights as missing:
         raise InputError(
-            f"Method '{name}' needs trained weights, and none come with this version. Use --method dppc, which needs "
-            "no training."
-        )
-    return METHODS[name](torch.device(device))
+            f"Method '{name}' needs trained weights, and none come with this version ({missing}). Use --method dppc, "
+            "which needs no training, or train them with deepreg2d3d train."
+        ) from missing

@@ -9,14 +9,14 @@ normalised gradient correlation, and the peak is placed between pixels by a para
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from .camera import project
-from .correspondences import Matches, Scene, no_matches
+from .correspondences import CorrespondenceFinder, Matches, Scene, no_matches
 from .image_gradient import image_gradient, masked_gradient, smoothed
 from .poses import transform_points, transform_vectors
 
@@ -50,14 +50,18 @@ class PatchMatching:
 
     def find(self, scene: Scene) -> Matches:
         """Matches along the normals within ``scene.progress.search_px`` of where the points are drawn now."""
+        return self.find_around(scene, scene.contour.pixels, scene.progress.search_px)
+
+    def find_around(self, scene: Scene, centres: Tensor, search_px: float) -> Matches:
+        """Matches along the normals within ``search_px`` of ``centres`` (M, 2), pixels of the X-ray."""
         if len(scene.contour) == 0:
             return no_matches(scene)
         settings = self.settings
-        reach = max(2, round(scene.progress.search_px))
+        reach = max(2, round(search_px))
         found, valid = masked_gradient(scene.xray.line_integral, scene.xray.mask, settings.smoothing)
         templates = self._templates(scene)
         scores = match_scores(
-            scene.contour.pixels,
+            centres,
             scene.normals,
             templates,
             found,
@@ -70,7 +74,8 @@ class PatchMatching:
         distinctness = ((height - rival) / height.clamp_min(1e-6)).clamp(0, 1)
         strength = (height - settings.threshold).clamp_min(0) / (1 - settings.threshold)
         weights = strength * distinctness.clamp_min(0.05)
-        return Matches.from_flow(scene.contour, (offset - reach)[:, None] * scene.normals, weights)
+        flow = centres - scene.contour.pixels + (offset - reach)[:, None] * scene.normals
+        return Matches.from_flow(scene.contour, flow, weights, doubt(weights))
 
     def _templates(self, scene: Scene) -> Tensor:
         """Patches (M, A, B, 2) of the expected gradient around every contour point, in the frame of its normal."""
@@ -93,6 +98,29 @@ class PatchMatching:
                 )
                 templates[chosen] += layer_share * _unit(patches)
         return templates
+
+
+@dataclass(frozen=True)
+class FlowCentredMatching:
+    """Patch matching in a small window around another finder's flow; around the points themselves where that flow has
+    little confidence."""
+
+    flow: CorrespondenceFinder
+    patches: PatchMatching = field(default_factory=PatchMatching)
+    window_px: float = 5.0
+    least_weight: float = 0.2
+
+    def find(self, scene: Scene) -> Matches:
+        """See ``CorrespondenceFinder``."""
+        first = self.flow.find(scene)
+        trusted = (first.weights >= self.least_weight)[:, None]
+        centres = scene.contour.pixels + torch.where(trusted, first.flow, torch.zeros_like(first.flow))
+        return self.patches.find_around(scene, centres, self.window_px)
+
+
+def doubt(weights: Tensor) -> Tensor:
+    """What stands in for a predicted log-scale, for weight networks: 0 for a sure match, about 4 for a useless one."""
+    return -torch.log(weights.clamp_min(0.02))
 
 
 def _unit(patches: Tensor) -> Tensor:

@@ -26,6 +26,10 @@ LARGEST_FILE = 64 * 1024 * 1024
 _MEND = "Install the program again, or use --method dppc, which needs no weights."
 
 
+class MissingWeights(InputError):
+    """No weights of this name are in the manifest."""
+
+
 def read_manifest(folder: Path | None = None) -> dict[str, Any]:
     """Entries of the manifest by the network's name; empty where no weights are installed."""
     folder = folder or models_dir()
@@ -49,7 +53,7 @@ def load_network(name: str, device: torch.device | str = "cpu", folder: Path | N
     folder = folder or models_dir()
     entry = read_manifest(folder).get(name)
     if entry is None:
-        raise InputError(f"No trained weights named '{name}' come with this version. Use --method dppc.")
+        raise MissingWeights(f"No trained weights named '{name}' come with this version. Use --method dppc.")
     path = folder / str(entry.get("file", ""))
     if path.parent != folder or not path.is_file():
         raise InputError(f"The weights '{name}' are missing ({path} is not there). {_MEND}")
