@@ -85,3 +85,22 @@ def test_a_no_installs_nothing(install, monkeypatch):
     monkeypatch.setattr(install, "missing", lambda lines: ["pydicom"])
     monkeypatch.setattr(slicer.util, "pip_install", lambda packages: pytest.fail("installed without consent"))
     assert "not installed" in install.install(["pydicom"], confirm=lambda question: False)
+
+
+def test_a_failed_installation_is_said_without_a_dialog(install, monkeypatch):
+    import slicer
+
+    def fail(packages):
+        raise RuntimeError("no network")
+
+    monkeypatch.setattr(install, "missing", lambda lines: ["pydicom"])
+    monkeypatch.setattr(slicer.util, "pip_install", fail)
+    assert "could not be installed: pydicom" in install.install(["pydicom"], confirm=lambda question: True)
+
+
+def test_an_old_python_is_said_and_nothing_is_offered(install, widget, ui, monkeypatch):
+    monkeypatch.setattr(install, "PYTHON", (99, 0))
+    widget.logic.requirementsChanged()
+    widget.panel.update()
+    assert "Python" in ui.engineStateLabel.text and "Slicer" in ui.engineStateLabel.text
+    assert not ui.engineInstallButton.isVisible() and not ui.loadSampleButton.isEnabled()

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 UI = sorted((Path(__file__).resolve().parents[2] / "Resources" / "UI").glob("*.ui"))
-INTERACTIVE = (
-    "QPushButton QCheckBox QComboBox QDoubleSpinBox QLineEdit QTableWidget QPlainTextEdit ctkSliderWidget "
-    "ctkRangeWidget qMRMLNodeComboBox"
+WITHOUT_TEXT = (
+    "QComboBox QDoubleSpinBox QLineEdit QTableWidget QPlainTextEdit QProgressBar ctkSliderWidget ctkRangeWidget "
+    "qMRMLNodeComboBox"
 ).split()
+EXPLAINED = [*WITHOUT_TEXT, *"QPushButton QCheckBox QLabel ctkCollapsibleButton ctkCollapsibleGroupBox".split()]
 
 
 def test_sections_in_order(widget):
@@ -33,9 +34,22 @@ def test_everything_has_a_tooltip(path):
     missing = []
     for element in ElementTree.parse(path).iter("widget"):
         properties = {p.get("name") for p in element.findall("property")}
-        if element.get("class") in INTERACTIVE and "toolTip" not in properties:
+        if element.get("class") in EXPLAINED and "toolTip" not in properties:
             missing.append(element.get("name"))
     assert not missing
+
+
+@pytest.mark.parametrize("path", UI, ids=lambda p: p.stem)
+def test_a_screen_reader_has_a_name_for_everything(path):
+    tree = ElementTree.parse(path)
+    labelled = {p.findtext("cstring") for p in tree.iter("property") if p.get("name") == "buddy"}
+    nameless = []
+    for element in tree.iter("widget"):
+        properties = {p.get("name") for p in element.findall("property")}
+        if element.get("class") in WITHOUT_TEXT and element.get("name") not in labelled:
+            if "accessibleName" not in properties:
+                nameless.append(element.get("name"))
+    assert not nameless
 
 
 @pytest.mark.parametrize("path", UI, ids=lambda p: p.stem)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import slicer
 from slicer.i18n import tr as _
 
 from . import install
@@ -27,7 +26,7 @@ class EngineSection(Section):
     def update(self) -> None:
         ui, client = self.ui, self.logic.client
         missing = self.logic.missingRequirements()
-        ui.engineInstallButton.setVisible(bool(missing))
+        ui.engineInstallButton.setVisible(bool(missing) and install.python_is_new_enough())
         ui.engineStartButton.setVisible(not missing and client.state in ("stopped", "failed"))
         ui.engineStartButton.setText(_("Restart") if client.state == "failed" else _("Start"))
         ui.engineStateLabel.setText(self._words(missing))
@@ -36,6 +35,8 @@ class EngineSection(Section):
 
     def _words(self, missing) -> str:
         client = self.logic.client
+        if not install.python_is_new_enough():
+            return _("The engine needs Python 3.10 or later: use Slicer 5.10 or later.")
         if missing:
             return _("Not installed: {packages} missing. Press Install.").format(packages=", ".join(missing))
         if client.state == "stopped":
@@ -48,8 +49,7 @@ class EngineSection(Section):
         return client.state_text[:1].upper() + client.state_text[1:]
 
     def _on_install(self, _checked=False) -> None:
-        with slicer.util.tryWithErrorDisplay(_("The installation failed.")):
-            self.logic.message.emit(install.install(self.logic.requirements()))
+        self.logic.message.emit(install.install(self.logic.requirements()))
         self.logic.requirementsChanged()
         self.update()
 

@@ -9,12 +9,15 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import importlib.util
+import logging
 import re
+import sys
 from pathlib import Path
 
 import slicer
 from slicer.i18n import tr as _
 
+PYTHON = (3, 10)
 _NAME = re.compile(r"^[A-Za-z0-9._-]+")
 
 
@@ -24,8 +27,15 @@ def requirements(path: str | Path) -> list[str]:
     return [line.split("#")[0].strip() for line in lines if line.split("#")[0].strip()]
 
 
+def python_is_new_enough() -> bool:
+    """Whether the engine can run in this Python (that of Slicer 5.8 may be older)."""
+    return sys.version_info >= PYTHON
+
+
 def missing(lines: list[str]) -> list[str]:
     """Those requirements that aren't met by what is installed."""
+    if not python_is_new_enough():
+        return ["Python>=" + ".".join(map(str, PYTHON))]
     return [line for line in lines if not _is_met(line)]
 
 
@@ -81,16 +91,19 @@ def install(lines: list[str], confirm=None) -> str:
     ask = confirm or slicer.util.confirmOkCancelDisplay
     if not ask(question):
         return _("The engine was not installed.")
-    with slicer.util.WaitCursor() if hasattr(slicer.util, "WaitCursor") else slicer.util.tryWithErrorDisplay():
-        if needs_torch:
-            import PyTorchUtils
+    try:
+        with slicer.util.WaitCursor():
+            if needs_torch:
+                import PyTorchUtils
 
-            # The question was asked above, once for everything.
-            PyTorchUtils.PyTorchUtilsLogic().installTorch(
-                askConfirmation=False, torchVersionRequirement=torch_requirement(lines)
-            )
-        if others:
-            slicer.util.pip_install(others)
+                # The question was asked above, once for everything.
+                PyTorchUtils.PyTorchUtilsLogic().installTorch(
+                    askConfirmation=False, torchVersionRequirement=torch_requirement(lines)
+                )
+            if others:
+                slicer.util.pip_install(others)
+    except Exception:  # pip's and the network's: what is missing afterwards tells
+        logging.exception("The installation of the registration engine failed")
     importlib.invalidate_caches()
     left = missing(lines)
     if left:
