@@ -27,7 +27,7 @@ _BLEND_STOPS = (
     (1.0, (1.0, 0.8, 0.2, 1.0)),
 )
 # Labels aren't interpolated: smaller pictures are made finer before they become labels.
-_FINE_SIDE = 400
+_FINE_SIDE = {"blend": 300, "edges": 220}
 _DIFFERENCE_STOPS = ((0.0, (0.1, 0.3, 0.9, 1.0)), (0.5, (0.9, 0.9, 0.9, 1.0)), (1.0, (0.85, 0.15, 0.1, 1.0)))
 _HIDDEN = -3.0e38  # below every threshold: not drawn
 # Automatic window of ``blend``: nothing is drawn clear, the densest bone brightest.
@@ -179,13 +179,11 @@ class XRayOverlay:
 
     def _draw_label(self, bone: np.ndarray, camera: XRayCamera) -> None:
         display = self._label.GetDisplayNode()
-        if self._mode == "edges":
-            image = edges(bone)
-        else:
-            if max(bone.shape) < _FINE_SIDE:
-                fine = camera.resized(2 * camera.columns, 2 * camera.rows)
-                bone, camera = sample_grid(bone, fine.pixels_in(camera), fine.rows, fine.columns), fine
-            image = levels(bone, *(self._window or _auto_window(bone)))
+        times = -(-_FINE_SIDE[self._mode] // max(bone.shape))
+        if times > 1:
+            fine = camera.resized(times * camera.columns, times * camera.rows)
+            bone, camera = sample_grid(bone, fine.pixels_in(camera), fine.rows, fine.columns), fine
+        image = edges(bone) if self._mode == "edges" else levels(bone, *(self._window or _auto_window(bone)))
         display.SetAndObserveColorNodeID(self._colors[self._mode].GetID())
         _put(self._label, image, camera)
 
