@@ -11,7 +11,8 @@ from . import cli_options
 from .exit_status import DONE, INTERRUPTED
 
 DESCRIPTION = """\
-Trains a flow network on simulated X-rays of CTs (and of phantoms, where no CTs are given).
+Trains a method's networks on simulated X-rays of CTs (and of phantoms, where no CTs are given): first the flow, then,
+with --set stage=joint, the weights of its correspondences by the poses that come out.
 
 Writes into --out: config.json, log.jsonl, curves.png, checkpoint/ and volumes/. The same command goes on where a job
 stopped, whenever that was. The first lines with numbers appear within two minutes. On a CPU one process makes samples
@@ -20,7 +21,8 @@ EPILOG = """\
 examples:
   deepreg2d3d train --cts my-cts --minutes 120 --out job
   deepreg2d3d train --cts my-cts --minutes 25 --device cuda --set xrays=64 --set sample.rows=128 --out job
-  deepreg2d3d train --cts my-cts --minutes 1 --out job --export compact --models Resources/Models"""
+  deepreg2d3d train --cts my-cts --minutes 30 --out joint --set stage=joint --set flow_from=job \\
+      --export deep-iterative --models Resources/Models"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -82,7 +84,8 @@ def run(options: argparse.Namespace) -> int:
         print(f"interrupted; the same command goes on from the checkpoint in {options.out}.", file=sys.stderr)
         return INTERRUPTED
     if options.export:
-        print(export_weights(trainer, options.export, options.models or options.out / "models"))
+        for path in export_weights(trainer, options.export, options.models or options.out / "models"):
+            print(path)
     print(options.out)
     return DONE
 

@@ -4,7 +4,9 @@ import pytest
 import torch
 from DeepReg2D3DLib.engine.errors import InputError
 from DeepReg2D3DLib.engine.networks.flow_protocol import FlowEstimate
+from DeepReg2D3DLib.engine.weights import load_network, read_manifest
 from DeepReg2D3DLib.training.config import SampleConfig, TrainConfig
+from DeepReg2D3DLib.training.job import export_weights
 from DeepReg2D3DLib.training.joint import PLAIN, JointTask, joint_task
 from DeepReg2D3DLib.training.ppc_step import point_distance, ppc_step, projection_distance
 from DeepReg2D3DLib.training.sources import OnlineSource
@@ -107,6 +109,14 @@ def test_frozen_flow_stays_and_comes_from_its_job(source, tmp_path):
     assert resumed.step == 2
 
 
+def test_both_networks_are_exported(source, tmp_path):
+    trainer = Trainer(config(), tmp_path / "job", source, CPU)
+    files = export_weights(trainer, "mine", tmp_path / "models")
+    assert [path.name for path in files] == ["mine-flow.pt", "mine-weights.pt"]
+    assert read_manifest(tmp_path / "models")["mine-weights"]["architecture"] == "pointnet2"
+    load_network("mine-flow", folder=tmp_path / "models")
+
+
 def test_flow_follows_at_its_own_rate(source, tmp_path):
     trainer = Trainer(config(flow_rate=0.1, learning_rate=1e-2), tmp_path, source, CPU)
     before = {k: v.clone() for k, v in trainer.network.state_dict().items()}
@@ -114,6 +124,17 @@ def test_flow_follows_at_its_own_rate(source, tmp_path):
     rates = sorted(group["lr"] for group in trainer.optimiser.param_groups)
     assert rates == pytest.approx([1e-3, 1e-2])
     assert any(not torch.equal(before[k], v) for k, v in trainer.network["flow"].state_dict(prefix="flow.").items())
+
+
+def test_patches_can_be_weighed_by_a_point_network(source, tmp_path):
+    asked = config(architecture="patches", weight_architecture="pointnet", weight_network={})
+    trainer = Trainer(asked, tmp_path / "job", source, CPU)
+    batch = source.batch(2, torch.Generator().manual_seed(0))
+    estimate, weights = trainer.task.flow_task.answer(trainer.network["flow"], batch, network_input(batch))
+    assert estimate.flow.shape == batch.flow().shape and (weights[~batch.valid] == 0).all()
+    trainer.run(steps=2)
+    files = export_weights(trainer, "dppc-attention", tmp_path / "models")
+    assert [path.name for path in files] == ["dppc-attention-weights.pt"]
 
 
 def test_unknown_stages_and_missing_flow_are_refused(tmp_path):

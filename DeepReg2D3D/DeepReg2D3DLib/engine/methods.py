@@ -3,11 +3,12 @@
 DPPC needs no training. The four learned ones are built from their networks' weights (Resources/Models); where those
 are missing, the method is refused in words that name what works.
 
-``deep-iterative`` finds its flow at the contour points (``PointFlow``, our choice of network: RAFT's recurrent look-ups,
-but on points) and weighs it with PointNet++; at the finest of several levels, where every patch is nearly in place,
-gradient patches place the contours (the accuracy of a peak needs no learning). ``dppc-cl-refinement`` searches patches
-around a FlowNet's flow and without it in the last iterations, ``dppc-attention`` weighs DPPC's patches with PointNet,
-``ppc-flow-attention`` weighs a FlowNetC's flow with PointNet, as Jaganathan et al., MICCAI 2021, describe their rivals.
+``deep-iterative`` finds its flow at the contour points (``PointFlow``, our choice of network: RAFT's look-ups and
+recurrent updates, but on points) and weighs it with PointNet++; at the finest of several levels, where every patch is
+nearly in place, gradient patches place the contours (the accuracy of a peak needs no learning) where the flow agrees.
+``dppc-cl-refinement`` searches patches around a FlowNet's flow and without it in the last iterations,
+``dppc-attention`` weighs DPPC's patches with PointNet, ``ppc-flow-attention`` weighs a FlowNetC's flow with PointNet,
+as Jaganathan et al., MICCAI 2021, describe their rivals.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 
 import torch
 
+from .agreed_matching import AgreedMatching
 from .correspondences import CorrespondenceFinder, Matches, Scene, Weighting
 from .errors import InputError
 from .flow_matching import FlowMatching
@@ -62,7 +64,7 @@ def _dppc(device: torch.device) -> Method:
 def _deep_iterative(device: torch.device) -> Method:
     flow = PointFlowMatching(load_network("deep-iterative-flow", device))
     weights = LearnedWeights(load_network("deep-iterative-weights", device))
-    return Method("deep-iterative", flow, weights, finishing=PatchMatching(), learned=True)
+    return Method("deep-iterative", flow, weights, finishing=AgreedMatching(flow, weights), learned=True)
 
 
 def _dppc_cl_refinement(device: torch.device) -> Method:

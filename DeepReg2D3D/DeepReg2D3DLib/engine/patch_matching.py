@@ -57,25 +57,11 @@ class PatchMatching:
         if len(scene.contour) == 0:
             return no_matches(scene)
         settings = self.settings
-        reach = max(2, round(search_px))
         found, valid = masked_gradient(scene.xray.line_integral, scene.xray.mask, settings.smoothing)
         templates = self._templates(scene)
-        scores = match_scores(
-            centres,
-            scene.normals,
-            templates,
-            found,
-            valid,
-            reach,
-            settings.half_size,
-            settings.least_valid,
-        )
-        offset, height, rival = best_offsets(scores, settings.rival_distance)
-        distinctness = ((height - rival) / height.clamp_min(1e-6)).clamp(0, 1)
-        strength = (height - settings.threshold).clamp_min(0) / (1 - settings.threshold)
-        weights = strength * distinctness.clamp_min(0.05)
-        flow = centres - scene.contour.pixels + (offset - reach)[:, None] * scene.normals
-        return Matches.from_flow(scene.contour, flow, weights, doubt(weights))
+        along, weights, doubt = patch_matches(centres, scene.normals, templates, found, valid, search_px, settings)
+        flow = centres - scene.contour.pixels + along[:, None] * scene.normals
+        return Matches.from_flow(scene.contour, flow, weights, doubt)
 
     def _templates(self, scene: Scene) -> Tensor:
         """Patches (M, A, B, 2) of the expected gradient around every contour point, in the frame of its normal."""
@@ -86,7 +72,7 @@ class PatchMatching:
         templates = torch.zeros(len(scene.contour), 2 * half + 1, 2 * half + 1, 2, device=whole.device)
         if layer_share < 1:
             patches = sample_patches(whole, scene.contour.pixels, scene.normals, half, half)
-            templates += (1 - layer_share) * _unit(patches)
+            templates += (1 - layer_share) * unit_patches(patches)
         if layer_share > 0:
             layers, layer_of_point = depth_layers(scene, settings.layers, settings.smoothing)
             for index in range(layers.shape[0]):
@@ -96,7 +82,7 @@ class PatchMatching:
                 patches = sample_patches(
                     layers[index : index + 1], scene.contour.pixels[chosen], scene.normals[chosen], half, half
                 )
-                templates[chosen] += layer_share * _unit(patches)
+                templates[chosen] += layer_share * unit_patches(patches)
         return templates
 
 
@@ -118,12 +104,31 @@ class FlowCentredMatching:
         return self.patches.find_around(scene, centres, self.window_px)
 
 
-def doubt(weights: Tensor) -> Tensor:
-    """What stands in for a predicted log-scale, for weight networks: 0 for a sure match, about 4 for a useless one."""
-    return -torch.log(weights.clamp_min(0.02))
+def patch_matches(
+    centres: Tensor,
+    normals: Tensor,
+    templates: Tensor,
+    gradient: Tensor,
+    valid: Tensor,
+    search_px: float,
+    settings: PatchSettings,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Offsets (M,) along the normals in pixels, heuristic weights (M,), and doubt (M,) in place of a log-scale.
+
+    centres, normals (M, 2); templates (M, A, A, 2) in the frames of the normals; gradient and ``valid`` of the X-ray as
+    in ``match_scores``. Doubt, for weight networks, is 0 for a sure match and about 4 for a useless one.
+    """
+    reach = max(2, round(search_px))
+    scores = match_scores(centres, normals, templates, gradient, valid, reach, settings.half_size, settings.least_valid)
+    offset, height, rival = best_offsets(scores, settings.rival_distance)
+    distinctness = ((height - rival) / height.clamp_min(1e-6)).clamp(0, 1)
+    strength = (height - settings.threshold).clamp_min(0) / (1 - settings.threshold)
+    weights = strength * distinctness.clamp_min(0.05)
+    return offset - reach, weights, -torch.log(weights.clamp_min(0.02))
 
 
-def _unit(patches: Tensor) -> Tensor:
+def unit_patches(patches: Tensor) -> Tensor:
+    """Patches (M, A, B, 2) of unit length."""
     return patches / patches.flatten(1).norm(dim=1).clamp_min(1e-9)[:, None, None, None]
 
 

@@ -14,11 +14,14 @@ from .networks.point_flow import ContourScene, EncodedEdges, PointFlow, as_flow
 from .normalisation import normalise_for_network
 from .xray import XRay
 
+ITERATIONS = 5
+"""Updates of the network at a pose: one more than in training."""
+
 
 class PointFlowMatching:
     """Finds correspondences with PointFlow. Remembers the X-rays it encoded last, nothing else."""
 
-    def __init__(self, network: PointFlow, iterations: int | None = None) -> None:
+    def __init__(self, network: PointFlow, iterations: int = ITERATIONS) -> None:
         self.network = network
         self.iterations = iterations
         self._encoded: list[tuple[XRay, EncodedEdges]] = []

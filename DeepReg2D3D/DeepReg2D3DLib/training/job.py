@@ -120,8 +120,11 @@ def configured(config: TrainConfig, changes: dict[str, Any]) -> TrainConfig:
     return config
 
 
-def export_weights(trainer: Trainer, name: str, folder: Path) -> Path:
-    """Enter the averaged weights in the manifest of ``folder``, with what they were trained on; returns the file."""
+def export_weights(trainer: Trainer, name: str, folder: Path) -> list[Path]:
+    """Enter the averaged weights in the manifest of ``folder``, with what they were trained on; returns the files.
+
+    A joint job has two networks: ``<name>-flow`` (unless it has nothing to learn) and ``<name>-weights``.
+    """
     config = trainer.config
     description = {
         "training": {
@@ -136,4 +139,12 @@ def export_weights(trainer: Trainer, name: str, folder: Path) -> Path:
         "licence": "Apache-2.0",
         "known_limits": "Trained on simulated X-rays of the trunk alone; see the model card.",
     }
-    return save_network(name, trainer.averaged_network(), config.architecture, description, folder)
+    network = trainer.averaged_network()
+    if config.stage == "flow":
+        return [save_network(name, network, config.architecture, description, folder)]
+    parts = {"flow": config.architecture, "weights": config.weight_architecture}
+    return [
+        save_network(f"{name}-{part}", network[part], architecture, description, folder)
+        for part, architecture in parts.items()
+        if any(True for _ in network[part].parameters())
+    ]

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..engine.errors import InputError
-from ..engine.networks import FLOW_ARCHITECTURES, build_network
+from ..engine.networks import build_network
 from ..engine.networks.flow_protocol import FlowEstimate
 from ..engine.poses import transform_points, transform_vectors
 from ..engine.ppc import SolverSettings
@@ -22,11 +22,14 @@ from ..engine.weighting import FEATURES, correspondence_features
 from .checkpoint import load_checkpoint
 from .config import TrainConfig
 from .losses import normal_error
+from .patch_task import PatchTask
 from .ppc_step import point_distance, ppc_step, projection_distance
 from .samples import SampleBatch, seen_at
 from .tasks import NetworkInput, Task, first_points, task_of
 
 PLAIN = SolverSettings(robust_iterations=0, damping=1e-3)
+PATCHES = "patches"
+"""The architecture that names DPPC's patch matching, which has nothing to train."""
 INLIER_PX = 1.5
 """A correspondence off by this much along the normal should weigh exp(-1/2)."""
 
@@ -129,6 +132,6 @@ def joint_task(config: TrainConfig) -> Task:
         return task_of(config)
     if config.stage != "joint":
         raise InputError(f"Training stage '{config.stage}' is unknown: choose flow or joint.")
-    if config.architecture not in FLOW_ARCHITECTURES and config.architecture != "pointflow":
-        raise InputError(f"'{config.architecture}' is no flow network.")
+    if config.architecture == PATCHES:
+        return JointTask(config, PatchTask())
     return JointTask(config, task_of(config))

@@ -1,0 +1,35 @@
+"""The finest level's correspondences: placed by gradient patches, believed where a learned flow agrees.
+
+A patch's correlation peak is precise, but a patch may fit a neighbouring edge as well; the flow network judges all
+points together, but was trained for coarser accuracy. Where the two say the same, both are right.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+
+from .correspondences import CorrespondenceFinder, Matches, Scene, Weighting
+from .patch_matching import PatchMatching
+
+
+@dataclass(frozen=True)
+class AgreedMatching:
+    """Patch matches weighed by a flow's own weights and by the agreement of the two along the normals.
+
+    tolerance_px: a difference of this much weighs exp(-1/2).
+    """
+
+    flow: CorrespondenceFinder
+    weighting: Weighting | None = None
+    patches: PatchMatching = field(default_factory=PatchMatching)
+    tolerance_px: float = 1.0
+
+    def find(self, scene: Scene) -> Matches:
+        """See ``CorrespondenceFinder``."""
+        flow, placed = self.flow.find(scene), self.patches.find(scene)
+        weights = flow.weights if self.weighting is None else self.weighting.weigh(scene, flow)
+        apart = ((placed.flow - flow.flow) * scene.normals).sum(-1) / self.tolerance_px
+        agreement = torch.exp(-0.5 * apart.square())
+        return Matches(placed.pixels, placed.weights.sqrt() * weights * agreement, placed.flow, flow.log_scale)
