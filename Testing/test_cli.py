@@ -116,6 +116,13 @@ def test_without_a_start_it_warns_on_stderr_and_in_the_report(small_case, tmp_pa
     assert "--init" in warning
 
 
+def test_an_automatic_start_needs_no_pose(small_case, tmp_path, capsys):
+    assert register(small_case, tmp_path, "--init", "auto", init="") == 0
+    case = load_case(small_case)
+    assert mtre(load_pose(tmp_path / "pose.json"), TRUTH, case.targets) < 1.0
+    assert "warning" not in capsys.readouterr().err
+
+
 def test_xray_overrides_the_images_of_the_geometry(small_case, tmp_path, capsys):
     nothing = tmp_path / "dark.nrrd"
     save_image(torch.zeros(112, 128), nothing)
@@ -182,7 +189,6 @@ def test_refusals_of_register_name_the_file_and_what_is_wrong(small_case, tmp_pa
     assert "nowhere.nrrd" in refused(capsys, *common, geometry, "--ct", tmp_path / "nowhere.nrrd")
     assert "nowhere.json" in refused(capsys, *common, tmp_path / "nowhere.json", "--ct", ct)
     assert "pose.doc" in refused(capsys, *common, geometry, "--ct", ct, "--init", tmp_path / "pose.doc")
-    assert "no automatic start" in refused(capsys, *common, geometry, "--ct", ct, "--init", "auto")
     broken = tmp_path / "broken.json"
     broken.write_text('{"format": "deepreg2d3d-geometry", "version": 1, "views": [')
     assert "not valid JSON" in refused(capsys, *common, broken, "--ct", ct)

@@ -19,6 +19,7 @@ examples:
   deepreg2d3d register --ct ct.nrrd --geometry geometry.json --init pose.json --out result
   deepreg2d3d register --ct dicom/ --geometry geometry.json --xray ap.dcm lat.dcm --init start.tfm \\
                        --method dppc --out result
+  deepreg2d3d register --ct ct.nrrd --geometry geometry.json --init auto --out result
   deepreg2d3d register --ct dicom/ --xray a.dcm b.dcm --init pose.json --out result    geometry from the files' tags"""
 
 
@@ -37,8 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--init",
         metavar="FILE",
-        help="first pose: pose.json or a rigid ITK transform (.tfm, .txt); without it the CT's centre is put where the "
-        "views' principal rays meet, unrotated",
+        help="first pose: pose.json or a rigid ITK transform (.tfm, .txt), or 'auto', which looks for one around the "
+        "CT's orientation in world; without it the CT's centre is put where the views' principal rays meet, unrotated",
     )
     cli_options.add_landmarks(parser)
     cli_options.add_method(parser)

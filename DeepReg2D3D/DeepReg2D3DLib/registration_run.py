@@ -19,7 +19,7 @@ from .engine.landmark_file import load_landmarks
 from .engine.landmarks import describe_pose, solve_landmarks
 from .engine.methods import get_method
 from .engine.pose_file import load_pose, save_pose
-from .engine.presets import get_preset
+from .engine.presets import get_preset, with_automatic_start
 from .engine.registration import Iteration, register
 from .engine.report import RunFacts, Seconds, build_report
 from .engine.setup import RegistrationSetup
@@ -32,6 +32,7 @@ from .evaluation.result_pictures import write_pictures
 from .exit_status import DONE, INTERRUPTED, UNRELIABLE
 from .progress import Progress, collected_warnings
 
+AUTOMATIC = "auto"
 _STATUS_WORDS = {
     "converged": "converged",
     "stopped": "stopped (at the limit of iterations, still moving a little)",
@@ -41,11 +42,12 @@ _STATUS_WORDS = {
 
 @dataclass(frozen=True)
 class Inputs:
-    """What is registered. start: ct_to_world (4, 4) float64."""
+    """What is registered. start: ct_to_world (4, 4) float64; automatic: only its orientation is meant."""
 
     volume: Volume
     xrays: list[XRay]
     start: Tensor
+    automatic: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,14 +75,15 @@ def load_inputs(
     """Read and check everything; small files first, so that mistakes show before a large CT is read.
 
     geometry: None where the images are DICOM files that carry their own. images: one per view in the geometry's order,
-    or None for those it names. start: a pose file, or None for the one that the landmarks of a file give, or else for
-    the default pose, which is told in a Python warning. frame: of DICOM files with several. tell: is given the lines
-    that say how well landmarks fit. Raises InputError.
+    or None for those it names. start: a pose file, "auto" for the automatic start, or None for the pose that the
+    landmarks of a file give, or else for the default pose, which is told in a Python warning. frame: of DICOM files
+    with several. tell: is given the lines that say how well landmarks fit. Raises InputError.
     """
     views = load_views(geometry, images, frame)
-    if start == "auto":
-        raise InputError("--init auto: there is no automatic start yet; give a pose file, or leave --init out.")
-    if start is not None and landmarks is not None:
+    automatic = start == AUTOMATIC
+    if automatic:
+        start = None
+    elif start is not None and landmarks is not None:
         raise InputError("--init and --landmarks both give a first pose; leave one of them out.")
     pose = None if start is None else load_pose(start)
     if landmarks is not None:
@@ -98,13 +101,14 @@ def load_inputs(
     volume = load_volume(ct)
     if pose is None:
         pose = default_pose([view.camera for view in views], volume.centre)
+    if start is None and landmarks is None and not automatic:
         where = "where the principal rays meet" if len(views) > 1 else "on the principal ray"
         warnings.warn(
             f"no first pose was given (--init): the CT's centre starts {where}, unrotated. If the result is wrong, "
-            "give a pose within about 20 mm and 10 degrees.",
+            "give a pose within about 50 mm and 10 degrees, or --init auto.",
             stacklevel=2,
         )
-    return Inputs(volume, xrays, pose)
+    return Inputs(volume, xrays, pose, automatic)
 
 
 def run_registration(
@@ -127,10 +131,14 @@ def run_registration(
     with collected_warnings(progress) as more:
         setup = RegistrationSetup.prepare(inputs.volume, resolve_device(options.device))
         prepared = time.perf_counter()
-        steps = sum(level.steps for level in get_preset(options.preset).levels)
+        preset = get_preset(options.preset)
+        steps = sum(level.steps for level in preset.levels)
+        if inputs.automatic:
+            progress.note("looking for a start ...")
+            preset = with_automatic_start(preset)
         try:
             for iteration in register(
-                None, inputs.xrays, inputs.start, method=options.method, preset=options.preset, setup=setup
+                None, inputs.xrays, inputs.start, method=options.method, preset=preset, setup=setup
             ):
                 iterations.append(_without_images(iteration))
                 progress.update(iteration.index, max(steps, iteration.index), _line(iteration))

@@ -18,13 +18,14 @@ NEIGHBOURHOOD_PX = 6.0
 
 
 def correlation_over_shifts(
-    drr: Tensor, xray: Tensor, mask: Tensor, largest: int, drr_mask: Tensor | None = None
+    drr: Tensor, xray: Tensor, mask: Tensor, largest: int, drr_mask: Tensor | None = None, *, wide: bool = False
 ) -> Tensor:
     """Correlation (B, 2 s + 1, 2 s + 1), s = largest, of shifted DRRs (B, 1, H, W) with an X-ray (1, 1, H, W).
 
     mask (1, 1, H, W) bool of the X-ray, drr_mask (B, 1, H, W) bool of the DRRs (None: all valid). Each is the
     correlation of the tamed gradients of locally standardised images where the shifted DRR covers valid pixels, times
-    the root of the share of the DRR's edges that it covers, so that an overlap of a few pixels does not win. Entry
+    the root of the share of the DRR's edges that it covers, so that an overlap of a few pixels does not win; where the
+    DRRs are ``wide``, showing more than the X-ray could, the share of the X-ray's edges serves as well. Entry
     [b, s + dv, s + du]; 0 where one of the two has no edges.
     """
     if drr_mask is None:
@@ -47,9 +48,12 @@ def correlation_over_shifts(
     seen = (energy > 0).to(energy)
     covered = correlate(energy, valid.to(energy)).clamp_min(0)
     met = correlate(seen, (found * found).sum(1, keepdim=True)).clamp_min(0)
-    total = energy.sum((-1, -2)).clamp_min(1e-9)[..., None]
-    least = (1e-3 * total * (found * found).sum()).clamp_min(1e-12)
-    return numerator / (covered * met).maximum(least).sqrt() * (covered / total).sqrt()
+    total, total_met = energy.sum((-1, -2)).clamp_min(1e-9)[..., None], (found * found).sum().clamp_min(1e-9)
+    least = (1e-3 * total * total_met).clamp_min(1e-12)
+    share = covered / total
+    if wide:
+        share = torch.maximum(share, met / total_met)
+    return numerator / (covered * met).maximum(least).sqrt() * share.clamp_max(1.0).sqrt()
 
 
 def edge_similarity(drr: Tensor, xray: Tensor, mask: Tensor, drr_mask: Tensor | None = None) -> Tensor:

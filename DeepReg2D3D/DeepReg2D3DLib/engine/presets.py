@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .errors import InputError
 from .level import Level
 from .ppc import SolverSettings
 from .search import SearchSettings
+from .wide_search import WideSettings
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,8 @@ class Preset:
     """How a registration runs; methods only differ in their correspondences and weights.
 
     exact_steps: run every step of every level, whatever moves. learned_solver: what learned methods solve with
-    (None: the same as everybody). search: what looks for a better start before the first step (None: nothing).
+    (None: the same as everybody). search: what looks for a better start before the first step (None: nothing); wide:
+    what looks farther before that, for a first pose that is hardly more than a guess.
     """
 
     name: str
@@ -23,6 +25,7 @@ class Preset:
     solver: SolverSettings = field(default_factory=SolverSettings)
     learned_solver: SolverSettings | None = None
     search: SearchSettings | None = None
+    wide: WideSettings | None = None
     exact_steps: bool = False
     least_motion_mm: float = 0.02
     """The registration has converged when the contour points move less than this twice on the last level."""
@@ -62,3 +65,8 @@ def get_preset(name: str) -> Preset:
     if name not in PRESETS:
         raise InputError(f"Unknown preset '{name}'. Known presets: {', '.join(PRESETS)}.")
     return PRESETS[name]
+
+
+def with_automatic_start(preset: Preset) -> Preset:
+    """The preset for a first pose that may be off by 150 mm and 30 degrees."""
+    return replace(preset, search=preset.search or SearchSettings(), wide=WideSettings())

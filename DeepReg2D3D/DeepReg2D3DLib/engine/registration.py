@@ -32,6 +32,7 @@ from .search import Candidate, SearchSettings, search_candidates
 from .setup import RegistrationSetup
 from .similarity import gradient_ncc
 from .volume import Volume
+from .wide_search import WideSettings, wide_candidates
 from .xray import XRay
 
 COUNTED_WEIGHT = 0.01
@@ -170,7 +171,7 @@ class _Registration:
         self._measure(views)
         yield self._record(views, 0.0)
         if preset.search is not None:
-            motion_mm = self._search(preset.search)
+            motion_mm = self._search(preset.search, preset.wide)
             if motion_mm > 0:
                 views = self._views(preset.levels[0].long_side, preset.levels[0].margin_mm)
                 self._measure(views)
@@ -208,7 +209,7 @@ class _Registration:
             return "unreliable"
         return "converged" if finished else "stopped"
 
-    def _search(self, settings: SearchSettings) -> float:
+    def _search(self, settings: SearchSettings, wide: WideSettings | None) -> float:
         """Move to a better start, where there is one; returns the motion in mm.
 
         View after view proposes candidates from those so far; a few steps from each then show which one is right.
@@ -216,9 +217,15 @@ class _Registration:
         before = self.pose
         corners = self.setup.volume.corners
         candidates = [Candidate(before, 0.0)]
+        bases = settings.bases
+        if wide is not None:
+            candidates += [
+                Candidate(c.ct_to_world, 0.0) for c in wide_candidates(self.setup, self.xrays[0], before, wide)
+            ]
+            bases = len(candidates)
         for number in range(len(self.xrays)):
             proposed = []
-            for candidate in candidates[: settings.bases]:
+            for candidate in candidates[:bases]:
                 self.pose = candidate.ct_to_world
                 try:
                     view = self._views(settings.long_side, settings.margin_mm)[number]
@@ -227,6 +234,7 @@ class _Registration:
                 found = search_candidates(self.setup.surface, view.xray, view.renderer, self.pose, settings, corners)
                 proposed += [Candidate(c.ct_to_world, c.score + candidate.score) for c in found]
             proposed.sort(key=lambda c: -c.score)
+            bases = settings.bases
             candidates = proposed[: settings.candidates + 1] or candidates
         self.pose = self._best_of([c.ct_to_world for c in candidates], settings)
         self.matches, self.points = [], 0

@@ -275,7 +275,11 @@ class RegistrationLogic:
             else:
                 self.setPose(pose)
 
-        self.client.initial_pose(done, kind="auto" if kind == "auto" else "centre", on_error=self._on_failure)
+        if kind == "auto":
+            # Around the present pose: it tells how the patient lies.
+            self.client.initial_pose(done, kind="auto", on_error=self._on_failure, pose=self.pose())
+        else:
+            self.client.initial_pose(done, on_error=self._on_failure)
 
     def loadPose(self, path: str, wait: bool = True) -> None:
         """Reads a pose file (.json, .tfm)."""

@@ -261,9 +261,15 @@ class EngineClient(WorkerLink):
         """Answered at once, even while the engine computes."""
         self.request("ping", on_done)
 
-    def initial_pose(self, on_done: Done, kind: str = "centre", on_error: Refused | None = None) -> None:
-        """A first pose from the cameras and the CT: {"ct_to_world": 4x4}."""
-        self.request("initial_pose", on_done, on_error, kind=kind)
+    def initial_pose(
+        self, on_done: Done, kind: str = "centre", on_error: Refused | None = None, pose: Any = None
+    ) -> None:
+        """A first pose from the cameras and the CT: {"ct_to_world": 4x4}.
+
+        kind: "centre", or "auto", which looks for it in the X-rays, around ``pose`` (4x4) where one is given.
+        """
+        around = {} if pose is None else {"ct_to_world": np.asarray(pose, float).tolist()}
+        self.request("initial_pose", on_done, on_error, kind=kind, **around)
 
     def bone_surface(
         self, on_done: Done, hu: float = 250.0, spacing_mm: float = 3.0, on_error: Refused | None = None

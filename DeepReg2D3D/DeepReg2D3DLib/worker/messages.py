@@ -163,7 +163,7 @@ REQUESTS: Mapping[str, Mapping[str, Field]] = {
         "image_kind": _may(_is_text, "a text"),
     },
     "make_sample": {"seed": _may(lambda v: isinstance(v, int) and not isinstance(v, bool), "a whole number")},
-    "initial_pose": {"kind": _may(_is_text, "a text")},
+    "initial_pose": {"kind": _may(_is_text, "a text"), "ct_to_world": _may(_POSE, _POSE_WORDS)},
     "bone_surface": {
         "hu": _may(_is_number, "a number"),
         "spacing_mm": _may(lambda v: _is_number(v) and v > 0, "a length in mm above 0"),

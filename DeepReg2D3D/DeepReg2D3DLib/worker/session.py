@@ -15,6 +15,7 @@ import torch
 
 from .. import __version__
 from ..engine.atomic import write_json
+from ..engine.automatic_start import automatic_start
 from ..engine.device import resolve_device
 from ..engine.errors import InputError
 from ..engine.initial_pose import default_pose
@@ -218,10 +219,15 @@ class EngineSession:
 
     def _initial_pose(self, fields: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
         kind = fields.get("kind", "centre")
-        if kind != "centre":
-            raise InputError(f"There is no automatic start of the kind '{kind}'.")
-        cameras = [view.camera for view in self._chosen(fields)]
-        return {"ct_to_world": default_pose(cameras, self._need_ct().centre).tolist()}
+        if kind not in ("centre", "auto"):
+            raise InputError(f"There is no first pose of the kind '{kind}'; known are 'centre' and 'auto'.")
+        xrays = self._chosen(fields)
+        pose = default_pose([view.camera for view in xrays], self._need_ct().centre)
+        if kind == "auto":
+            around = fields.get("ct_to_world")
+            pose = pose if around is None else torch.tensor(around, dtype=torch.float64)
+            pose = automatic_start(self._prepared(self._run_device("auto")), xrays, pose)
+        return {"ct_to_world": pose.tolist()}
 
     def _make_sample(self, fields: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
         from .sample import make_sample
@@ -238,16 +244,21 @@ class EngineSession:
         volume, xrays = self._need_ct(), self._chosen(fields)
         return self._iterations(volume, xrays, fields)
 
+    def _prepared(self, device: torch.device) -> RegistrationSetup:
+        """What registrations on a device need of the CT, made when it is first asked for."""
+        if self._setup is None or self._setup[0] != str(device):
+            start = time.perf_counter()
+            self._setup = None
+            self._setup = str(device), RegistrationSetup.prepare(self._need_ct(), device)
+            self._setup_seconds = time.perf_counter() - start
+        return self._setup[1]
+
     def _iterations(self, volume: Volume, xrays: list[XRay], fields: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         device = self._run_device(fields.get("device", "auto"))
         if not fields.get("continued"):
             self._records = []
         self._run = {**fields, "device": device.type}
-        if self._setup is None or self._setup[0] != str(device):
-            start = time.perf_counter()
-            self._setup = None
-            self._setup = str(device), RegistrationSetup.prepare(volume, device)
-            self._setup_seconds = time.perf_counter() - start
+        setup = self._prepared(device)
         pose = torch.tensor(fields["ct_to_world"], dtype=torch.float64)
         run = register(
             volume,
@@ -256,7 +267,7 @@ class EngineSession:
             method=fields["method"],
             preset=fields["preset"],
             device=str(device),
-            setup=self._setup[1],
+            setup=setup,
         )
         past = max(0, len(self._records) - 1)
         for iteration in run:
