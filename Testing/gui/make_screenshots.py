@@ -99,10 +99,10 @@ def main(folder: Path) -> None:
     assert host.wait_for(lambda: logic.result() is not None, 300)
     host.process_events(2.0)
     save(widget, views_picture(logic.session), folder / "registered.jpg")
-    for mode in (OverlayMode.EDGES, OverlayMode.CHECKERBOARD, OverlayMode.DIFFERENCE):
+    for mode in (OverlayMode.BLEND, OverlayMode.EDGES, OverlayMode.CHECKERBOARD, OverlayMode.DIFFERENCE):
         logic.parameters.overlayMode = mode
         logic.parameters.showPoints = logic.parameters.showFlow = mode is OverlayMode.EDGES
-        logic.session.run.show(2)
+        logic.session.run.show(3)
         host.process_events(0.3)
         picture = views_picture(logic.session).copy(0, 0, 2 * VIEW + 6, VIEW)
         picture.scaledToWidth(800).save(str(folder / f"{mode.value}.jpg"), quality=85)
