@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 import torch
-from dicom_files import assert_no_secrets, dataset, item, write
 from DeepReg2D3DLib.engine.dicom_geometry import read_dicom_geometry
 from DeepReg2D3DLib.engine.dicom_xray import read_dicom_geometries
 from DeepReg2D3DLib.engine.errors import InputError
+from dicom_files import assert_no_secrets, dataset, item, write
 
 SDD, SOD = 1200.0, 800.0
 C_ARM = {
@@ -175,7 +175,7 @@ def test_angles_of_enhanced_frames_are_absolute(tmp_path):
     pixels = np.zeros((3, 6, 8), np.uint16)
     for frame, name in ((1, "PA"), (2, "LAO45"), (3, "LL"), (None, "PA")):
         assert geometry_of(tmp_path, "enhanced XA", frame, pixels, **tags).camera.name == name
-    with pytest.raises(InputError, match="turns by 90.0 degrees"):
+    with pytest.raises(InputError, match=r"turns by 90.0 degrees"):
         geometry_of(tmp_path, "enhanced XA", "mean", pixels, **tags)
 
 

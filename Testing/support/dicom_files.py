@@ -60,7 +60,11 @@ def item(**tags) -> Dataset:
     """A sequence item."""
     made = Dataset()
     for keyword, value in tags.items():
-        setattr(made, keyword, Sequence(value) if isinstance(value, list) and value and isinstance(value[0], Dataset) else value)
+        setattr(
+            made,
+            keyword,
+            Sequence(value) if isinstance(value, list) and value and isinstance(value[0], Dataset) else value,
+        )
     return made
 
 

@@ -20,6 +20,8 @@ _MAX_FRAMES = 100_000
 _PROPERTIES, _RESCALE = "FramePixelDataPropertiesSequence", "PixelValueTransformationSequence"
 _RELATIONS = ("LIN", "LOG", "SQRT", "DISP", "OTHER")
 _MAX_TABLE = 65536
+_ENCAPSULATED = ("1.2.840.10008.1.2.4.", "1.2.840.10008.1.2.5")  # JPEG and its kin; RLE (PS3.5 annex A.4)
+_BIG_ENDIAN = "1.2.840.10008.1.2.2"
 
 
 @dataclass(frozen=True)
@@ -210,8 +212,8 @@ def _decoder(
 ) -> tuple[Callable[[int], np.ndarray], bool]:
     """A function from a frame's index to its stored values (rows, columns) int64; True where they come rescaled."""
     dataset = tags.dataset
-    syntax = getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", None)
-    compressed = bool(syntax is not None and getattr(syntax, "is_compressed", False) and syntax.is_encapsulated)
+    syntax = str(getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", ""))
+    compressed = syntax.startswith(_ENCAPSULATED)
     try:
         with quiet():
             data = dataset.get("PixelData")
@@ -221,7 +223,7 @@ def _decoder(
         raise InputError("holds no pixels, or they are cut off.")
     if compressed:
         return _compressed(dataset, path, rows, columns, frames)
-    big = syntax is not None and not getattr(syntax, "is_little_endian", True)
+    big = syntax == _BIG_ENDIAN
     return lambda index: _native(tags, data, index, rows, columns, frames, big), False
 
 

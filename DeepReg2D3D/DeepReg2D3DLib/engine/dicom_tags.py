@@ -6,6 +6,7 @@ elements are not even parsed, and text found in a listed tag is compared with kn
 
 from __future__ import annotations
 
+import logging
 import math
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -107,7 +108,9 @@ class DicomTags:
                 continue
             if count is not None and len(values) != count:
                 self._complain(f"{tag} has {len(values)} values instead of {count}; it is ignored")
-            elif not all(math.isfinite(number) and low <= number <= high for number in values):
+            elif not all(math.isfinite(number) for number in values):
+                self._complain(f"{tag} is not a finite number; it is ignored")
+            elif not all(low <= number <= high for number in values):
                 shown = ", ".join(f"{number:g}" for number in values[:6])
                 self._complain(f"{tag} is {shown}, which cannot be; it is ignored")
             else:
@@ -227,10 +230,16 @@ def _items(value: Any) -> list[Any]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without pydicom's warnings: they quote values, which may be names."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    """Without pydicom's warnings and log: they quote values, which may be names."""
+    log = logging.getLogger("pydicom")
+    was = log.disabled
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            log.disabled = True
+            yield
+    finally:
+        log.disabled = was
 
 
 def _read(path: Path, keywords: Sequence[str], pixels: bool) -> pydicom.Dataset:
