@@ -8,7 +8,8 @@ from DeepReg2D3DLib.engine.case_file import Case
 from DeepReg2D3DLib.engine.errors import InputError
 from DeepReg2D3DLib.engine.metrics import mtre
 from DeepReg2D3DLib.engine.poses import check_rigid
-from DeepReg2D3DLib.evaluation.starts import choose_starts, draw_starts
+from DeepReg2D3DLib.engine.random_starts import draw_starts
+from DeepReg2D3DLib.evaluation.starts import choose_starts
 
 TRUTH = torch.eye(4, dtype=torch.float64)
 TARGETS = torch.tensor([[0.0, 0, 0], [40, 0, 0], [0, 40, 0], [0, 0, 40]], dtype=torch.float64)

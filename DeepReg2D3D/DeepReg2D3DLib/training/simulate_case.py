@@ -24,9 +24,9 @@ from ..engine.errors import InputError
 from ..engine.geometry_file import load_geometry, save_geometry
 from ..engine.pose_file import load_pose
 from ..engine.poses import transform_points
+from ..engine.random_starts import draw_starts
 from ..engine.volume import Volume
 from ..engine.volume_io import load_volume, save_volume
-from ..evaluation.starts import draw_starts
 from .deformation import deformed, identity_deformation
 from .draws import uniform
 from .simulator import REALISTIC, XraySettings, draw_xray_recipe, simulate_xray
