@@ -237,6 +237,36 @@ def test_nothing_is_left_behind(sample, host):
     assert not folder.exists()
 
 
+@pytest.mark.parametrize("end", ["unload", "reload"])
+def test_ending_in_the_middle_of_a_run_is_quiet(sample, ui, click, host, caplog, capsys, end):
+    logic = sample.logic
+    click(ui.registerButton)
+    assert host.wait_for(lambda: len(logic.session.run.iterations) > 0, 180)
+    pid, folder, pose = logic.client.info["pid"], logic.client.folder.path, logic.session.pose.node
+    host.unload_module(sample) if end == "unload" else host.reload_module(sample)
+    assert host.wait_for(lambda: not process_exists(pid), 10)
+    host.process_events(0.5)
+    assert not folder.exists()
+    assert pose.GetScene() is not None  # the scene stays as it was
+    assert [record.getMessage() for record in caplog.records if record.levelname in ("ERROR", "CRITICAL")] == []
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_deleting_the_ct_and_the_pose_during_a_run(sample, ui, click, host, capsys):
+    import slicer
+
+    logic = sample.logic
+    click(ui.registerButton)
+    assert host.wait_for(lambda: len(logic.session.run.iterations) > 0, 180)
+    slicer.mrmlScene.RemoveNode(logic.session.pose.node)
+    host.process_events(0.2)
+    slicer.mrmlScene.RemoveNode(logic.session.ct)
+    assert host.wait_for(lambda: logic.session.run.state == "idle", 30)
+    host.process_events(0.5)
+    assert logic.session.ct is None and not ui.registerButton.isEnabled()
+    assert "Traceback" not in capsys.readouterr().err
+
+
 def test_saved_scene_reopens_as_it_was(sample, ui, click, host, tmp_path):
     import slicer
 
