@@ -20,6 +20,8 @@ ROLE_XRAY = "xray"
 KINDS = ("auto", "intensity", "line_integral")
 # Window of a new X-ray: all but the darkest and brightest of these shares of its pixels.
 _WINDOW_PERCENT = (0.5, 99.5)
+_BODY_PERCENT = (5.0, 99.5)
+_AIR_SHARE = 0.1  # of the brightest line integral
 
 
 def create_xray_node(
@@ -40,12 +42,21 @@ def create_xray_node(
     node.CreateDefaultDisplayNodes()
     display = node.GetDisplayNode()
     display.AutoWindowLevelOff()
-    low, high = percentiles(pixels, _WINDOW_PERCENT)
+    low, high = _window(pixels, image_kind)
     display.SetWindowLevelMinMax(low, high if high > low else low + 1.0)
     display.SetInterpolate(True)
     set_image_kind(node, image_kind)
     set_camera(node, camera, provenance)
     return node
+
+
+def _window(pixels: np.ndarray, kind: str) -> tuple[float, float]:
+    low, high = percentiles(pixels, _WINDOW_PERCENT)
+    if kind == "line_integral":  # air beside the body must not take the contrast of what lies in it
+        body = pixels[pixels > _AIR_SHARE * high]
+        if body.size > 0.1 * pixels.size:
+            low, high = percentiles(body, _BODY_PERCENT)
+    return low, high
 
 
 def percentiles(values: np.ndarray, at: Sequence[float]) -> list[float]:
