@@ -30,8 +30,9 @@ def main() -> None:
     seconds, sample = timed(client, lambda done: client.make_sample(done))
     print(f"sample                  {seconds:8.2f} s")
     load(client, sample)
-    for views in (["AP"], ["AP", "Lateral"]):
-        live(client, sample, views)
+    for picture in ("drr", "bone"):
+        for views in (["AP"], ["AP", "Lateral"]):
+            live(client, sample, views, picture)
     latencies = register(client, sample)
     print(f"message of an iteration {1000 * statistics.median(latencies):8.2f} ms  (in the client, arrays read)")
     begin = time.perf_counter()
@@ -72,7 +73,7 @@ def load(client: EngineClient, sample: dict) -> None:
     wait(client, lambda: client.view_names)
 
 
-def live(client: EngineClient, sample: dict, views: list[str]) -> None:
+def live(client: EngineClient, sample: dict, views: list[str], picture: str) -> None:
     """As a drag asks: a new pose as soon as a picture came."""
     times: list[float] = []
 
@@ -81,7 +82,7 @@ def live(client: EngineClient, sample: dict, views: list[str]) -> None:
         if len(times) <= 40:
             pose = np.array(sample["truth"])
             pose[0, 3] += 0.5 * len(times)
-            client.render(pose, max_side=256, views=views)
+            client.render(pose, max_side=256, views=views, pictures=[picture])
 
     client.rendered.connect(again)
     again()
@@ -89,7 +90,7 @@ def live(client: EngineClient, sample: dict, views: list[str]) -> None:
     client.rendered.disconnect(again)
     # The first ones choose the resolution.
     rate = (len(times) - 11) / (times[-1] - times[10])
-    print(f"live, {len(views)} of 256 x 256   {rate:8.1f} /s  ({rate * len(views):.1f} DRRs a second)")
+    print(f"live {picture:4}, {len(views)} of 256²  {rate:8.1f} /s  ({rate * len(views):.1f} DRRs a second)")
 
 
 def register(client: EngineClient, sample: dict) -> list[float]:

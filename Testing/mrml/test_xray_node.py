@@ -97,7 +97,7 @@ def test_air_beside_the_body_does_not_take_the_contrast(scene, make_camera):
     view = make_camera()
     pixels = np.zeros((view.rows, view.columns), np.float32)
     pixels[:, :40] = np.linspace(4.0, 6.0, 40)
-    display = create_xray_node(scene, pixels, view).GetDisplayNode()
+    display = xray_node.create_xray_node(scene, pixels, view).GetDisplayNode()
     assert 3.9 < display.GetWindowLevelMin() < 4.3 and 5.7 < display.GetWindowLevelMax() < 6.1
-    whole = create_xray_node(scene, pixels, view, image_kind="intensity").GetDisplayNode()
+    whole = xray_node.create_xray_node(scene, pixels, view, image_kind="intensity").GetDisplayNode()
     assert whole.GetWindowLevelMin() == 0  # there the air is bright, and dark values are bone

@@ -54,8 +54,9 @@ def _window(pixels: np.ndarray, kind: str) -> tuple[float, float]:
     low, high = percentiles(pixels, _WINDOW_PERCENT)
     if kind == "line_integral":  # air beside the body must not take the contrast of what lies in it
         body = pixels[pixels > _AIR_SHARE * high]
-        if body.size > 0.1 * pixels.size:
-            low, high = percentiles(body, _BODY_PERCENT)
+        inner = percentiles(body, _BODY_PERCENT) if body.size > 0.1 * pixels.size else (low, high)
+        if inner[1] - inner[0] > 0.1 * (high - low):
+            low, high = inner
     return low, high
 
 
