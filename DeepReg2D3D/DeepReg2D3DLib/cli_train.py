@@ -59,6 +59,7 @@ def run(options: argparse.Namespace) -> int:
     from .engine.device import resolve_device
     from .engine.errors import InputError
     from .training.config import TrainConfig
+    from .training.curves import plot_curves
     from .training.job import JobOptions, configured, cpu_threads, export_weights, run_job
 
     if options.minutes is None and options.steps is None:
@@ -78,11 +79,18 @@ def run(options: argparse.Namespace) -> int:
         steps=options.steps,
         decay_share=options.decay,
     )
+
+    def report(entry: dict[str, object]) -> None:
+        print(json.dumps(entry), file=sys.stderr, flush=True)
+        if "validation" in entry:
+            plot_curves(options.out)
+
     try:
-        trainer = run_job(config, job, lambda entry: print(json.dumps(entry), file=sys.stderr, flush=True))
+        trainer = run_job(config, job, report)
     except KeyboardInterrupt:
         print(f"interrupted; the same command goes on from the checkpoint in {options.out}.", file=sys.stderr)
         return INTERRUPTED
+    plot_curves(options.out)
     if options.export:
         for path in export_weights(trainer, options.export, options.models or options.out / "models"):
             print(path)

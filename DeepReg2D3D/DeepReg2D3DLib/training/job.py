@@ -18,11 +18,11 @@ from ..engine.weights import save_network
 from .config import TrainConfig
 from .sources import (
     OnlineSource,
+    ValidationSet,
     VolumeFolders,
     load_prepared,
     start_maker,
     training_volume,
-    validation_batches,
     wait_for,
 )
 from .trainer import RingSource, SampleSource, Trainer
@@ -63,15 +63,14 @@ def run_job(config: TrainConfig, options: JobOptions, report: Callable[[dict[str
         source: SampleSource = _gpu_source(config, options, folders, report)
     else:
         source = _ring_source(config, options, folders, report)
-    held = validation_batches(folders, config.sample)
-    held = [batch.to(options.device) for batch in held]
+    held = ValidationSet(folders, config.sample, options.device)
     trainer = Trainer(config, out, source, options.device)
     report({"resumed_at_step": trainer.step, "parameters": sum(p.numel() for p in trainer.network.parameters())})
     trainer.run(
         steps=options.steps,
         minutes=options.minutes,
         decay_share=options.decay_share,
-        validate=(lambda network: validate(trainer.task, network, held)) if held else None,
+        validate=lambda network: validate(trainer.task, network, held.batches()),
         validate_minutes=options.validate_minutes,
         report=report,
     )

@@ -135,6 +135,26 @@ def validation_batches(
     return batches
 
 
+class ValidationSet:
+    """Fixed samples of the held-out volumes, made anew whenever more of these volumes exist.
+
+    On a CPU the volumes of a new job appear while it trains.
+    """
+
+    def __init__(self, folders: VolumeFolders, config: SampleConfig, device: torch.device | str = "cpu") -> None:
+        self.folders, self.config, self.device = folders, config, device
+        self._volumes: list[Path] = []
+        self._batches: list[SampleBatch] = []
+
+    def batches(self) -> list[SampleBatch]:
+        """The samples of all volumes that are there now."""
+        volumes = sorted(self.folders.cache.glob("val_*.npz"))
+        if volumes != self._volumes:
+            made = validation_batches(self.folders, self.config)
+            self._volumes, self._batches = volumes, [batch.to(self.device) for batch in made]
+        return self._batches
+
+
 def wait_for(ring: SampleRing, slots: int, process: multiprocessing.process.BaseProcess, seconds: float) -> bool:
     """Wait until the ring holds ``slots`` samples; False when the maker ended or time ran out."""
     limit = time.monotonic() + seconds

@@ -21,8 +21,10 @@ from .ring import SampleRing
 from .samples import SampleBatch, augmented
 from .tasks import network_input
 
-CHECKPOINT_SECONDS = 180.0
+CHECKPOINT_SECONDS = 60.0
 LOG_STEPS = 50
+LOG_SECONDS = 30.0
+"""A line in the log after as many steps or as long, whichever comes first: a slow machine shows progress, too."""
 
 
 class SampleSource(Protocol):
@@ -97,7 +99,7 @@ class Trainer:
             for name, value in record.items():
                 totals[name] = totals.get(name, 0.0) + value
             now = time.monotonic()
-            if self.step % LOG_STEPS == 0:
+            if self.step % LOG_STEPS == 0 or now - mark > LOG_SECONDS:
                 rate = counted * self.config.xrays * self.config.sample.starts_per_xray / (now - mark)
                 entry = {"step": self.step, "samples": self.samples, "seconds": round(self.seconds + now - began, 1)}
                 entry |= {k: round(v / counted, 4) for k, v in totals.items()}
