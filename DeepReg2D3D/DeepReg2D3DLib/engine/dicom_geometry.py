@@ -13,7 +13,7 @@ from .dicom_orientation import angle_increment, placed_axes, read_c_arm_axes, re
 from .dicom_positioner import DetectorAxes, angles_of_axes
 from .dicom_rt_image import read_rt_axes, read_rt_distances, read_rt_principal_point, read_rt_spacing
 from .dicom_spacing import read_spacing
-from .dicom_tags import DicomTags, tag_name
+from .dicom_tags import DicomTags, quiet, tag_name
 from .errors import InputError
 
 Frame = int | str | None
@@ -57,7 +57,11 @@ def read_dicom_geometry(path: str | Path, frame: Frame = None) -> DicomGeometry:
     XA, RF (plain and enhanced), DX, CR and RTIMAGE are read by their own rules; see ``dicom_positioner`` for the
     frames and signs. Raises InputError for files that are no DICOM image, are of another kind, or lack the frame.
     """
-    path = Path(path)
+    with quiet():
+        return _read(Path(path), frame)
+
+
+def _read(path: Path, frame: Frame) -> DicomGeometry:
     tags = DicomTags.read(path)
     report = Report()
     try:

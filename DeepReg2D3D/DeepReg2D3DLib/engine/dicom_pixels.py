@@ -54,9 +54,9 @@ def read_dicom_pixels(path: str | Path, frame: Frame = None) -> DicomPixels:
     intensities. Raises InputError for pixels that are missing, damaged, in colour or compressed in an unknown way.
     """
     path = Path(path)
-    tags = DicomTags.read(path, pixels=True)
     try:
-        return _read(tags, path, frame)
+        with quiet():
+            return _read(DicomTags.read(path, pixels=True), path, frame)
     except InputError as error:
         raise InputError(str(error) if str(error).startswith(str(path)) else f"{path}: {error}") from None
 
@@ -165,13 +165,12 @@ def _table(item: Any, name: str) -> Callable[[np.ndarray], np.ndarray] | None:
     """A look-up table (PS3.3 C.11.1.1): values below and above its range take its first and last entry."""
     descriptor = DicomTags(item).numbers("LUTDescriptor", count=3)
     try:
-        with quiet():
-            data = item.get("LUTData")
-            bits = int(descriptor.value[2]) if descriptor else 16
-            if isinstance(data, bytes):
-                little = getattr(item, "is_little_endian", True) is not False
-                data = np.frombuffer(data, ("<" if little else ">") + "u2")
-            entries = np.asarray(data, dtype=np.float64).ravel()
+        data = item.get("LUTData")
+        bits = int(descriptor.value[2]) if descriptor else 16
+        if isinstance(data, bytes):
+            little = getattr(item, "is_little_endian", True) is not False
+            data = np.frombuffer(data, ("<" if little else ">") + "u2")
+        entries = np.asarray(data, dtype=np.float64).ravel()
     except Exception:
         entries, bits = np.empty(0), 16
     if descriptor is None or not 1 < len(entries) <= _MAX_TABLE:
@@ -215,8 +214,7 @@ def _decoder(
     syntax = str(getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", ""))
     compressed = syntax.startswith(_ENCAPSULATED)
     try:
-        with quiet():
-            data = dataset.get("PixelData")
+        data = dataset.get("PixelData")
     except Exception:
         data = None
     if not isinstance(data, bytes) or not data:
@@ -261,8 +259,7 @@ def _compressed(
         raise InputError(f"has {frames} compressed frames of {columns} x {rows}; export those that are needed.")
     rescaled = False
     try:
-        with quiet():
-            decoded = np.asarray(dataset.pixel_array)
+        decoded = np.asarray(dataset.pixel_array)
     except Exception:
         try:
             reader = sitk.ImageFileReader()

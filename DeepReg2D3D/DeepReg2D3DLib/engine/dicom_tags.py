@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,7 @@ class Found:
     tag: str
 
 
+@cache
 def tag_name(keyword: str) -> str:
     """'(gggg,eeee) Name' of a keyword of the standard's dictionary."""
     number = tag_for_keyword(keyword)
@@ -70,10 +72,11 @@ def is_dicom(path: str | Path) -> bool:
 
 
 class DicomTags:
-    """The listed tags of one file; where the file has functional groups (PS3.3 C.7.6.16), those of a frame first.
+    """The listed tags of one file, to be asked within ``quiet()``.
 
-    A value that is empty counts as absent. One that cannot be read, has the wrong number of values or lies outside
-    what is physically possible counts as absent too, and leaves a sentence in ``complaints``.
+    Where the file has functional groups (PS3.3 C.7.6.16), those of a frame come first. A value that is empty counts as
+    absent. One that cannot be read, has the wrong number of values or lies outside what is physically possible counts
+    as absent too, and leaves a sentence in ``complaints``.
     """
 
     def __init__(self, dataset: pydicom.Dataset, frame: int = 0) -> None:
@@ -208,8 +211,7 @@ class _Unreadable(Exception):
 def _get(dataset: Any, keyword: str) -> Any:
     """The value, or None. pydicom converts values only when they are asked for, and raises many kinds of errors."""
     try:
-        with quiet():
-            return dataset.get(keyword)
+        return dataset.get(keyword)
     except Exception:
         raise _Unreadable from None
 
@@ -247,8 +249,7 @@ def _read(path: Path, keywords: Sequence[str], pixels: bool) -> pydicom.Dataset:
         raise InputError(f"{path}: {'is a folder, not a DICOM file' if path.is_dir() else 'does not exist'}.")
     known = [keyword for keyword in keywords if tag_for_keyword(keyword) is not None]
     try:
-        with quiet():
-            return pydicom.dcmread(path, force=True, specific_tags=known, stop_before_pixels=not pixels)
+        return pydicom.dcmread(path, force=True, specific_tags=known, stop_before_pixels=not pixels)
     except Exception as error:  # a damaged file makes the parser fail in any of its steps
         reason = getattr(error, "strerror", None)
         told = f"cannot be read ({reason})" if reason else "is damaged, or not a DICOM file"
