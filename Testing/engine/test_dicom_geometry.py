@@ -356,6 +356,24 @@ def test_biplane_planes_are_named_and_share_a_world(tmp_path):
     assert [view.camera.name for view in again] == ["A", "A_2", "A_3"]
 
 
+def test_a_table_that_moves_is_told(tmp_path):
+    pixels = np.zeros((3, 6, 8), np.uint16)
+    tags = {"PositionerPrimaryAngle": 0, "PositionerSecondaryAngle": 0, "TableLongitudinalIncrement": [0, 40, 80]}
+    moved = geometry_of(tmp_path, frame=3, pixels=pixels, **tags, **C_ARM).report.warnings
+    assert len(moved) == 1 and "moved by 80 mm since the first frame" in moved[0]
+    assert geometry_of(tmp_path, frame=1, pixels=pixels, **tags, **C_ARM).report.warnings == []
+    paths = []
+    for name, longitudinal in (("first", 0.0), ("second", 30.0)):
+        view = enhanced("HFS")
+        reference = view["SharedFunctionalGroupsSequence"][0].IsocenterReferenceSystemSequence[0]
+        reference.TableXPositionToIsocenter, reference.TableYPositionToIsocenter = 0.0, 100.0
+        reference.TableZPositionToIsocenter = longitudinal
+        paths.append(write(tmp_path / f"{name}.dcm", dataset("enhanced XA", **view)))
+    first, second = read_dicom_geometries(paths)
+    assert first.report.warnings == []
+    assert "moved by 30 mm since the first view" in second.report.warnings[0]
+
+
 def test_nothing_of_the_patient_is_in_what_is_found(tmp_path):
     found = geometry_of(tmp_path, PatientPosition="Zebedee Quux", ViewPosition="MRN-77713", **C_ARM)
     text = "\n".join(found.report.lines()) + repr(found) + str(found.report.as_json())

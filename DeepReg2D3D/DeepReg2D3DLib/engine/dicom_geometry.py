@@ -9,7 +9,14 @@ from .camera import Camera
 from .dicom_detector import read_placement, read_principal_point, warn_of_tilt
 from .dicom_distances import Distances, read_distances
 from .dicom_findings import Report
-from .dicom_orientation import angle_increment, placed_axes, read_c_arm_axes, read_fixed_axes, read_patient_position
+from .dicom_orientation import (
+    angle_increment,
+    placed_axes,
+    read_c_arm_axes,
+    read_fixed_axes,
+    read_patient_position,
+    warn_of_table_motion,
+)
 from .dicom_positioner import DetectorAxes, angles_of_axes
 from .dicom_rt_image import read_rt_axes, read_rt_distances, read_rt_principal_point, read_rt_spacing
 from .dicom_spacing import read_spacing
@@ -171,6 +178,7 @@ def _projection(
     placement = read_placement(tags, report)
     principal = read_principal_point(tags, report, columns, rows, spacing, placement)
     warn_of_tilt(tags, report)
+    warn_of_table_motion(tags, report, index)
     axes = read_c_arm_axes(tags, report, index, frames) if c_arm else read_fixed_axes(tags, report)
     return distances, spacing, principal, placed_axes(axes, placement, tags, report)
 

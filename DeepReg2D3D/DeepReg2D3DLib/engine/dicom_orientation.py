@@ -31,6 +31,7 @@ _HEAD_OR_FEET = {
 }  # fmt: skip
 _POSITION_OF = {"supine": "S", "prone": "P", "right": "DR", "left": "DL"}
 _CLOSE_DEG = 3.0
+_STILL_MM = 0.5
 _LETTERS = {"".join(letters) for count in (1, 2, 3) for letters in itertools.permutations("LRPAHF", count)}
 
 
@@ -148,8 +149,8 @@ def angle_increment(tags: DicomTags, keyword: str, frame: int, frames: int) -> F
 
 
 def _by_isocentre(tags: DicomTags, report: Report, position: str) -> DetectorAxes | None:
-    def read(*names: str) -> tuple[list[float], list[Found]]:
-        found = [tags.number(name, _ISOCENTRE, low=-360.0, high=360.0) for name in names]
+    def read(*names: str, low: float = -360.0, high: float = 360.0) -> tuple[list[float], list[Found]]:
+        found = [tags.number(name, _ISOCENTRE, low=low, high=high) for name in names]
         return [item.value if item else 0.0 for item in found], [item for item in found if item]
 
     positioner, seen = read(
@@ -160,6 +161,9 @@ def _by_isocentre(tags: DicomTags, report: Report, position: str) -> DetectorAxe
     if not seen:
         return None
     table, _ = read("TableHorizontalRotationAngle", "TableHeadTiltAngle", "TableCradleTiltAngle")
+    place, known = read(*(f"Table{axis}PositionToIsocenter" for axis in "XYZ"), low=-1e4, high=1e4)
+    if len(known) == 3:
+        report.add("table_position", tuple(place), "mm", "file", known[0].tag)
     report.add("isocentre_angles", tuple(positioner), "degrees", "file", seen[0].tag)
     if any(table):
         report.add("table_angles", tuple(table), "degrees", "file", tag_name("TableHorizontalRotationAngle"))
@@ -167,6 +171,19 @@ def _by_isocentre(tags: DicomTags, report: Report, position: str) -> DetectorAxe
     primary, secondary = angles_of_axes(axes)
     report.add("beam_in_patient", (primary, secondary), "degrees", "derived", f"{seen[0].tag}, patient {position}")
     return axes
+
+
+def warn_of_table_motion(tags: DicomTags, report: Report, frame: int) -> None:
+    """A run during which the table moves (PS3.3 C.8.7.4): its frames have no isocentre in common in the patient."""
+    for keyword in ("TableVerticalIncrement", "TableLateralIncrement", "TableLongitudinalIncrement"):
+        found = tags.numbers(keyword)
+        if found is None or frame == 0:
+            continue
+        moved = found.value[0] * frame if len(found.value) == 1 else found.value[min(frame, len(found.value) - 1)]
+        if abs(moved) > _STILL_MM:
+            report.warn(
+                f"the table has moved by {moved:.4g} mm since the first frame ({found.tag}); that is not applied"
+            )
 
 
 def _by_view(tags: DicomTags, report: Report) -> DetectorAxes | None:

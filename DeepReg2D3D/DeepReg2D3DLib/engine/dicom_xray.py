@@ -40,6 +40,7 @@ def read_dicom_xrays(paths: Sequence[str | Path] | str | Path, frame: Frame = No
     """The views of several DICOM files (or of one), with names that differ."""
     paths = [paths] if isinstance(paths, (str, Path)) else list(paths)
     views = [read_dicom_xray(path, frame) for path in paths]
+    _warn_of_moved_tables([geometry for _, geometry in views])
     names = distinct_names([xray.camera.name for xray, _ in views])
     renamed = []
     for (xray, geometry), name in zip(views, names, strict=True):
@@ -51,8 +52,23 @@ def read_dicom_xrays(paths: Sequence[str | Path] | str | Path, frame: Frame = No
 def read_dicom_geometries(paths: Sequence[str | Path], frame: Frame = None) -> list[DicomGeometry]:
     """The geometries alone of several files, with names that differ; no pixels are read."""
     views = [read_dicom_geometry(path, frame) for path in paths]
+    _warn_of_moved_tables(views)
     names = distinct_names([view.camera.name for view in views])
     return [replace(view, camera=replace(view.camera, name=name)) for view, name in zip(views, names, strict=True)]
+
+
+def _warn_of_moved_tables(views: Sequence[DicomGeometry]) -> None:
+    """Views are related through the isocentre; where the table lay elsewhere, the patient did too."""
+    places = [view.report.get("table_position") for view in views]
+    for view, place in zip(views[1:], places[1:], strict=True):
+        if places[0] is None or place is None:
+            continue
+        moved = sum((a - b) ** 2 for a, b in zip(places[0].value, place.value, strict=True)) ** 0.5
+        if moved > 1.0:
+            view.report.warn(
+                f"the table had moved by {moved:.4g} mm since the first view ({place.source}); that is not applied, so "
+                "the views are off against each other by it"
+            )
 
 
 def distinct_names(names: Sequence[str]) -> list[str]:
