@@ -238,7 +238,14 @@ class DeepReg2D3DTest(ScriptedLoadableModuleTest):
         from DeepReg2D3DLib.gui.results import motion
 
         self.delayDisplay("Making the sample")
-        logic = DeepReg2D3DLogic()
+        # The panel's logic where there is a panel: two would follow the same parameter node with two engines.
+        widget = getattr(slicer.modules, "DeepReg2D3DWidget", None)
+        if widget is None or widget.logic is None:
+            widget, logic = None, DeepReg2D3DLogic()
+        else:
+            logic = widget.logic
+            if logic.parameters is None:
+                widget.useParameters()
         try:
             if logic.missingRequirements():
                 self.delayDisplay("Skipped: the engine is not installed")
@@ -253,4 +260,5 @@ class DeepReg2D3DTest(ScriptedLoadableModuleTest):
             )
             self.delayDisplay(f"Test passed: {before:.1f} mm off at the start, {after:.2f} mm after registration")
         finally:
-            logic.close()
+            if widget is None:
+                logic.close()

@@ -72,6 +72,14 @@ def test_three_clicks_to_a_registered_overlay(sample, ui, click, host):
     assert sample.logic.result()["reverted"]
 
 
+def test_the_modules_own_test_passes(widget, host):
+    import slicer
+
+    engines = widget.logic.client
+    slicer.selfTests["DeepReg2D3D"](msec=1)
+    assert widget.logic.client is engines and widget.logic.result()["status"] in ("converged", "stopped")
+
+
 def test_step_then_continue_then_stop(sample, ui, click, host):
     run = sample.logic.session.run
     click(ui.stepButton)

@@ -234,6 +234,20 @@ class Interactor:
         return self.shift
 
 
+def test_the_wheel_zooms_and_never_leaves_the_xray(loaded):
+    interactor, view = Interactor(), loaded.layout.slice_node(0)
+    ViewInteraction(interactor, view, loaded.xrays[0], loaded.pose, lambda: False)
+    plane, width = matrix_from_vtk(view.GetSliceToRAS()), view.GetFieldOfView()[0]
+    interactor.MouseWheelForwardEvent(interactor, "MouseWheelForwardEvent")
+    assert view.GetFieldOfView()[0] == pytest.approx(width / 1.1)
+    interactor.MouseWheelBackwardEvent(interactor, "MouseWheelBackwardEvent")
+    assert view.GetFieldOfView()[0] == pytest.approx(width)
+    np.testing.assert_allclose(matrix_from_vtk(view.GetSliceToRAS()), plane)
+    view.SetSliceOffset(view.GetSliceOffset() + 30)  # by the view's own slider
+    loaded.fit_views()
+    np.testing.assert_allclose(matrix_from_vtk(view.GetSliceToRAS()), plane)
+
+
 def test_the_users_tool_has_the_mouse(loaded, scene):
     interactor = Interactor()
     interaction = ViewInteraction(interactor, loaded.layout.slice_node(0), loaded.xrays[0], loaded.pose, lambda: True)

@@ -17,7 +17,7 @@ from .pose import PoseController
 from .run_control import RunControl
 from .threed import ThreeDScene
 from .view_interaction import ViewInteraction
-from .views import refit
+from .views import place_slice_view
 
 # A view has its size only after the layout was built by the event loop.
 FIT_SECONDS = 0.1
@@ -134,7 +134,7 @@ class Session:
         self._fit = None
         for node, slice_node in self.layout.shown():
             if node.GetImageData() is not None:
-                refit(slice_node, node)
+                place_slice_view(slice_node, node)  # whoever moved the slice plane away gets the X-ray back
 
     def geometry_changed(self) -> None:
         """An X-ray's camera was edited."""

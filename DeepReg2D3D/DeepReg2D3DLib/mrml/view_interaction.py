@@ -11,18 +11,20 @@ import vtk
 from .dragging import ViewDrag
 from .frames import matrix_from_vtk
 from .pose import PoseController
+from .views import zoom
 from .xray_node import camera_of
 
 # Above the view's own interactor style (priority 0), so that it doesn't see what we take.
 PRIORITY = 10.0
 WHEEL_TURN_DEG = 1.0
 WHEEL_DEPTH_MM = 5.0
+WHEEL_ZOOM = 1.1
 # Turning about the middle: closer than this the angle of the pointer says nothing.
 MIN_RADIUS_PX = 8.0
 
 
 class ViewInteraction:
-    """Mouse on one X-ray view: left drag moves, Ctrl turns, Ctrl+wheel turns, Shift+wheel moves in depth.
+    """Mouse on one X-ray view: left drag moves, Ctrl turns, Ctrl+wheel turns, Shift+wheel moves in depth; wheel zooms.
 
     Args:
         interactor: the view's render window interactor.
@@ -122,12 +124,14 @@ class ViewInteraction:
 
     def _wheel(self, event) -> bool:
         turn, depth = self._interactor.GetControlKey(), self._interactor.GetShiftKey()
+        sign = 1.0 if event == "MouseWheelForwardEvent" else -1.0
         if not (turn or depth):
-            return False
+            # Slicer's wheel goes from slice to slice: off the only one, and the X-ray would be gone.
+            zoom(self._slice_node, WHEEL_ZOOM**-sign)
+            return True
         drag = self._begin()
         if drag is None:
             return False
-        sign = 1.0 if event == "MouseWheelForwardEvent" else -1.0
         self._pose.checkpoint()
         new = drag.rotated(math.radians(WHEEL_TURN_DEG) * sign) if turn else drag.deepened(WHEEL_DEPTH_MM * sign)
         self._pose.set_pose(new, source="drag")

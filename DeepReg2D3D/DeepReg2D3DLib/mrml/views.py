@@ -52,5 +52,12 @@ def refit(slice_node, xray_node) -> None:
     slice_node.UpdateMatrices()
 
 
+def zoom(slice_node, factor: float) -> None:
+    """Show ``factor`` times as much of the plane as now, about the middle of the view."""
+    width, height, depth = slice_node.GetFieldOfView()
+    slice_node.SetFieldOfView(width * factor, height * factor, depth)
+    slice_node.UpdateMatrices()
+
+
 def _unit(vector: np.ndarray) -> np.ndarray:
     return vector / np.linalg.norm(vector)
