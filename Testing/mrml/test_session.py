@@ -208,6 +208,23 @@ def test_contour_points_stay_after_the_run_until_the_pose_changes(loaded):
     assert not shown()
 
 
+def test_a_pose_moved_by_hand_between_two_steps_is_where_the_next_begins(loaded):
+    start = loaded.pose.pose
+    loaded.run.start("dppc", "fast", "auto", steps=1)
+    loaded.client.iteration.emit(IterationResult("run1", 0, start, 0.0, 5, 0.5, 0.1, False, "", frames(loaded)))
+    loaded.client.paused.emit("run1", start)
+    assert loaded.run.state == "paused"
+    moved = start.copy()
+    moved[2, 3] += 9
+    loaded.pose.set_pose(moved, "drag")
+    assert loaded.run.state == "idle"
+    loaded.client.finished.emit(RunResult("run1", "cancelled", start, 0, 0.1))  # comes late, counts no more
+    np.testing.assert_allclose(loaded.pose.pose, moved)
+    np.testing.assert_allclose(loaded.client.renders[-1][0], moved)
+    loaded.run.start("dppc", "fast", "auto", steps=1)
+    np.testing.assert_allclose(loaded.run.start_pose, moved)
+
+
 class Interactor:
     """The few things that a drag asks of a view's interactor."""
 

@@ -44,6 +44,7 @@ class RunControl:
         client.iteration.connect(self._on_iteration)
         client.paused.connect(self._on_paused)
         client.finished.connect(self._on_finished)
+        pose.changed.connect(self._on_pose)
 
     def set_follower(self, follow: Callable[[np.ndarray, bool], None]) -> None:
         """`follow(pose, last)` moves what the 3D view shows."""
@@ -126,6 +127,13 @@ class RunControl:
         self._live.draw(iteration.views, iteration.pose)
         self._follow_3d(iteration.pose, False)
         self.iterated.emit(iteration)
+
+    def _on_pose(self, _pose, source: str) -> None:
+        # Moved by hand between two steps: the next one begins a run from there.
+        if self.state == "paused" and source != "registration":
+            if self.recording is not None:
+                self.recording.finish("cancelled")
+            self.abandon()
 
     def _on_paused(self, run: str, _pose) -> None:
         if run == self._run and self.state == "running":
