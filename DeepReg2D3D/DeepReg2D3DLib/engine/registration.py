@@ -153,6 +153,7 @@ class _Registration:
     ) -> None:
         self.setup, self.xrays, self.method, self.preset = setup, xrays, method, preset
         self.pose = pose
+        self.max_points = preset.max_points
         self.index = 0
         self.similarity = 0.0
         self.points = 0
@@ -236,7 +237,9 @@ class _Registration:
             proposed.sort(key=lambda c: -c.score)
             bases = settings.bases
             candidates = proposed[: settings.candidates + 1] or candidates
+        self.max_points = min(self.preset.max_points, settings.trial_points)
         self.pose = self._best_of([c.ct_to_world for c in candidates], settings)
+        self.max_points = self.preset.max_points
         self.matches, self.points = [], 0
         if self.pose is before:
             return 0.0
@@ -347,7 +350,7 @@ class _Registration:
                 intrinsics,
                 view.xray.camera.size,
                 None,
-                self.preset.max_points,
+                self.max_points,
                 tolerance=tolerance,
                 strength_image=strength,
             )

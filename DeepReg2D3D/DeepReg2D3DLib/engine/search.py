@@ -35,15 +35,17 @@ class SearchSettings:
     largest_shift_mm: float = 75.0
     least_gain: float = 0.02
     """A new start must correlate this much better than the given one: where that is good already, it stays."""
-    candidates: int = 6
+    candidates: int = 5
     bases: int = 3
     """Each further view searches around this many of the best candidates of the views before it."""
-    rival: float = 0.6
+    rival: float = 0.7
     """Candidates that correlate less than this share of the best one are not tried."""
     apart_mm: float = 10.0
     """Candidates differ in place by at least this much."""
     trial: Level = field(default_factory=lambda: Level(112, 4, 40.0, (12.0, 8.0), (1e-3, 1e-4)))
     """Every candidate goes these steps; the one whose DRR then is most like the X-rays is kept."""
+    trial_points: int = 400
+    """Contour points in those steps."""
     judged_side: int = 160
     """Resolution at which candidates are compared, after their steps: pixels along the longer side of a region that
     holds them all."""

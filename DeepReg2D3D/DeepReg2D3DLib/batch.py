@@ -1,0 +1,172 @@
+"""Many registrations on one command line: in parallel, resumable, in shards that share one output folder."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+from collections.abc import Callable, Iterable
+from contextlib import redirect_stdout
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from .batch_list import BatchItem
+from .engine.atomic import write_json, write_text
+from .engine.errors import DeepReg2D3DError, InputError
+from .evaluation.worker_pool import work_off
+
+ROW = "batch.json"
+FIELDS = ("name", "status", "similarity", "iterations", "seconds", "message")
+REFUSED = "refused"
+
+
+@dataclass(frozen=True)
+class BatchSettings:
+    """How a batch runs. shard: (i, n), the i-th of n parts, from 1."""
+
+    out: Path
+    method: str
+    preset: str
+    device: str = "auto"
+    jobs: int | None = None
+    shard: tuple[int, int] = (1, 1)
+
+
+@dataclass(frozen=True)
+class _Task:
+    item: BatchItem
+    settings: BatchSettings
+    fingerprint: str
+
+
+def run_batch(
+    items: list[BatchItem], settings: BatchSettings, progress: Callable[[int, int, str], None]
+) -> list[dict[str, Any]]:
+    """Register the items of the shard that are not done yet; returns the rows of all that are done in ``out``.
+
+    Each item gets a folder as ``register`` writes it, with log.txt and batch.json. What is done already, from the same
+    files with the same options, is not done again; what was refused is tried again. summary.csv and summary.json hold
+    the rows of every shard so far.
+    """
+    first, count = settings.shard
+    mine = items[first - 1 :: count]
+    settings.out.mkdir(parents=True, exist_ok=True)
+    tasks = [_Task(item, settings, fingerprint(item, settings)) for item in mine]
+    waiting = [task for task in tasks if not _done(task)]
+    jobs = settings.jobs or max(1, os.cpu_count() or 1)
+    threads = max(1, (os.cpu_count() or 1) // min(jobs, max(1, len(waiting))))
+    done = len(mine) - len(waiting)
+    try:
+        for result in work_off(waiting, _register_item, lambda task: task.item.ct, jobs, threads):
+            row = result.result or _row(result.task.item.name, "failed", message=result.error or "")
+            if result.result is None:
+                _write_row(result.task, row)
+            done += 1
+            progress(done, len(mine), f"{row['name']}: {row['status']}" + (row["message"] and f" ({row['message']})"))
+    finally:
+        rows = collected_rows(settings.out)
+        write_text(settings.out / "summary.csv", as_csv(rows))
+        write_json(settings.out / "summary.json", rows)
+    return rows
+
+
+def fingerprint(item: BatchItem, settings: BatchSettings) -> str:
+    """Changes when an input file or an option that matters does."""
+    stamps = []
+    for path in item.files():
+        try:
+            found = path.stat()
+        except OSError:
+            continue
+        stamps.append((str(path), found.st_size, found.st_mtime_ns))
+    content = [repr(asdict(item)), settings.method, settings.preset, repr(stamps)]
+    return hashlib.sha256("\n".join(content).encode()).hexdigest()
+
+
+def collected_rows(out: Path) -> list[dict[str, Any]]:
+    """The rows of all items in ``out``, by name; files that can't be read are passed over."""
+    rows = []
+    for path in sorted(out.glob(f"*/{ROW}")):
+        try:
+            row = json.loads(path.read_text(encoding="utf-8"))["row"]
+            rows.append({field: row[field] for field in FIELDS})
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return rows
+
+
+def as_csv(rows: Iterable[dict[str, Any]]) -> str:
+    """The rows as a CSV table with a line of names."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _done(task: _Task) -> bool:
+    try:
+        found = json.loads((task.settings.out / task.item.name / ROW).read_text(encoding="utf-8"))
+        return found["fingerprint"] == task.fingerprint and found["row"]["status"] not in (REFUSED, "failed")
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _row(name: str, status: str, **numbers: Any) -> dict[str, Any]:
+    return {field: "" for field in FIELDS} | {"name": name, "status": status} | numbers
+
+
+def _write_row(task: _Task, row: dict[str, Any]) -> None:
+    folder = task.settings.out / task.item.name
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / ROW, {"fingerprint": task.fingerprint, "row": row})
+
+
+def _register_item(task: _Task) -> dict[str, Any]:
+    """One item, in a child process; its output goes to log.txt."""
+    import torch
+
+    from .progress import Progress, collected_warnings
+    from .registration_run import RunOptions, load_inputs, run_registration
+
+    item, settings = task.item, task.settings
+    folder = settings.out / item.name
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with (folder / "log.txt").open("w", encoding="utf-8") as log, redirect_stdout(log), Progress(log) as progress:
+            options = RunOptions(settings.method, settings.preset, settings.device)
+            with collected_warnings(progress) as warned:
+                init = "auto" if item.start is not None else item.init
+                inputs = load_inputs(
+                    item.ct, item.geometry, item.xrays or None, init, None, item.landmarks, progress.note
+                )
+            if item.start is not None:
+                start = torch.tensor(item.start, dtype=torch.float64)
+                inputs = replace(inputs, start=start, automatic=False)
+            run_registration(inputs, options, folder, progress, warned=warned)
+        report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+        last = report["iterations"][-1]
+        row = _row(
+            item.name,
+            report["status"],
+            similarity=round(last["similarity"], 4),
+            iterations=len(report["iterations"]) - 1,
+            seconds=round(report["seconds"]["register"], 2),
+        )
+    except DeepReg2D3DError as error:
+        row = _row(item.name, REFUSED, message=str(error))
+    except OSError as error:
+        row = _row(item.name, REFUSED, message=f"{error.strerror or error}: {error.filename or folder}")
+    _write_row(task, row)
+    return row
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """(i, n) of "i/n". Raises InputError."""
+    first, slash, count = text.partition("/")
+    if slash and first.isdigit() and count.isdigit() and 1 <= int(first) <= int(count):
+        return int(first), int(count)
+    raise InputError(f"--shard {text}: expected i/n with i from 1 to n, for example 2/8.")

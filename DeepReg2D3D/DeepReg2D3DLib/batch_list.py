@@ -1,0 +1,98 @@
+"""What a batch registers: a table of files, or a folder of case folders."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+from .engine.case_file import load_case
+from .engine.errors import InputError
+from .engine.json_file import read_text
+
+COLUMNS = ("name", "ct", "xrays", "geometry", "init", "landmarks")
+SEPARATOR = ";"
+
+
+@dataclass(frozen=True)
+class BatchItem:
+    """One registration. xrays: empty for those that the geometry names. init: a pose file, "auto", or None for none;
+    start: ct_to_world as nested lists, of a case folder that lists starts."""
+
+    name: str
+    ct: Path
+    xrays: tuple[Path, ...] = ()
+    geometry: Path | None = None
+    init: str | None = None
+    landmarks: Path | None = None
+    start: tuple[tuple[float, ...], ...] | None = None
+
+    def files(self) -> list[Path]:
+        """Every file the item names."""
+        init = [] if self.init in (None, "auto") else [Path(self.init)]
+        return [p for p in (self.ct, *self.xrays, self.geometry, self.landmarks, *init) if p is not None]
+
+
+def read_batch(path: Path) -> list[BatchItem]:
+    """The items of a CSV table, or of a folder of case folders (each holds case.json). Raises InputError.
+
+    The table's first line names its columns: ct and one of xrays and geometry are needed, name, init and landmarks may
+    be there. Several X-rays are separated by semicolons. Paths are relative to the table's folder.
+    """
+    if path.is_dir():
+        folders = [path] if (path / "case.json").exists() else sorted(p.parent for p in path.glob("*/case.json"))
+        if not folders:
+            raise InputError(f"{path}: no case folder in it (a folder with a case.json).")
+        items = [_of_case(folder) for folder in folders]
+    else:
+        items = _of_table(path)
+    seen: dict[str, int] = {}
+    for item in items:
+        seen[item.name.lower()] = seen.get(item.name.lower(), 0) + 1
+    twice = [name for name, count in seen.items() if count > 1]
+    if twice:
+        raise InputError(f"{path}: the name '{twice[0]}' is there twice; results go into folders of these names.")
+    return items
+
+
+def _of_case(folder: Path) -> BatchItem:
+    case = load_case(folder)
+    init = next((str(folder / name) for name in ("start.json", "start.tfm") if (folder / name).exists()), None)
+    start = None
+    if init is None and case.starts:
+        start = tuple(tuple(row) for row in case.starts[0][1].tolist())
+    if init is None and start is None:
+        init = "auto"
+    return BatchItem(folder.resolve().name, case.ct, (), case.geometry, init, None, start)
+
+
+def _of_table(path: Path) -> list[BatchItem]:
+    rows = list(csv.DictReader(io.StringIO(read_text(path)), skipinitialspace=True, restkey="more"))
+    if not rows:
+        raise InputError(f"{path}: holds no row below its line of column names ({', '.join(COLUMNS)}).")
+    unknown = [name for name in rows[0] if name not in COLUMNS and name != "more"]
+    if unknown or "ct" not in rows[0]:
+        found = ", ".join(str(name) for name in rows[0])
+        raise InputError(f"{path}: its first line must name the columns, of {', '.join(COLUMNS)}; found {found}.")
+    items = []
+    for number, row in enumerate(rows, start=2):
+        if "more" in row or None in row.values():
+            raise InputError(f"{path}: line {number} has not as many values as the first line has names.")
+        values = {name: (row.get(name) or "").strip() for name in COLUMNS}
+        if not values["ct"] or not (values["xrays"] or values["geometry"]):
+            raise InputError(f"{path}: line {number} needs a ct, and xrays or a geometry.")
+
+        def file(text: str) -> Path | None:
+            return path.parent / text if text else None
+
+        name = values["name"] or f"{number - 1:04d}"
+        if name in (".", "..") or any(c in name for c in '/\\:*?"<>|') or not name.isprintable():
+            raise InputError(f"{path}: line {number}: the name '{name}' can't be the name of a folder.")
+        init = values["init"] or None
+        if init and init != "auto":
+            init = str(path.parent / init)
+        images = tuple(path.parent / part.strip() for part in values["xrays"].split(SEPARATOR) if part.strip())
+        ct, geometry, marks = (file(values[key]) for key in ("ct", "geometry", "landmarks"))
+        items.append(BatchItem(name, ct, images, geometry, init, marks))
+    return items

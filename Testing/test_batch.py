@@ -1,0 +1,139 @@
+"""Batches: tables and case folders read, everything registered once, shards in one folder, refusals beside results."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from DeepReg2D3DLib import batch
+from DeepReg2D3DLib.batch_list import read_batch
+from DeepReg2D3DLib.cli import main
+from DeepReg2D3DLib.engine.case_file import load_case
+from DeepReg2D3DLib.engine.errors import InputError
+from DeepReg2D3DLib.engine.metrics import mtre
+from DeepReg2D3DLib.engine.pose_file import load_pose
+from small_case import TRUTH
+
+
+def table(folder: Path, rows: list[dict[str, str]]) -> Path:
+    path = folder / "patients.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, ["name", "ct", "xrays", "geometry", "init"])
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def row(case: Path, name: str, **other: str) -> dict[str, str]:
+    return {
+        "name": name,
+        "ct": str(case / "ct.nrrd"),
+        "xrays": "",
+        "geometry": str(case / "geometry.json"),
+        "init": str(case / "start.json"),
+    } | other
+
+
+def run(listed: Path, out: Path, *more: str) -> int:
+    arguments = ["--method", "dppc", "--preset", "fast", "--device", "cpu", "--jobs", "1", *more]
+    return main(["batch", "--list", str(listed), "--out", str(out), *arguments])
+
+
+@pytest.fixture(scope="module")
+def finished(small_case, tmp_path_factory) -> tuple[Path, Path]:
+    """A table of three, one of which names no CT that exists; run in two shards, the second first."""
+    folder = tmp_path_factory.mktemp("batch")
+    rows = [row(small_case, "Ä 1"), row(small_case, "lost", ct="nowhere.nrrd"), row(small_case, "two", init="")]
+    listed = table(folder, rows)
+    assert run(listed, folder / "out", "--shard", "2/2") == 3
+    assert run(listed, folder / "out", "--shard", "1/2") == 3
+    return listed, folder / "out"
+
+
+def test_both_shards_share_one_summary(finished, small_case):
+    _, out = finished
+    rows = {row["name"]: row for row in json.loads((out / "summary.json").read_text(encoding="utf-8"))}
+    assert set(rows) == {"Ä 1", "lost", "two"}
+    assert rows["Ä 1"]["status"] in ("converged", "stopped") and rows["Ä 1"]["seconds"] > 0
+    assert rows["lost"]["status"] == "refused" and "nowhere.nrrd" in rows["lost"]["message"]
+    with (out / "summary.csv").open(encoding="utf-8", newline="") as file:
+        assert [r["name"] for r in csv.DictReader(file)] == sorted(rows)
+    assert mtre(load_pose(out / "Ä 1" / "pose.json"), TRUTH, load_case(small_case).targets) < 1
+    assert "no first pose was given" in (out / "two" / "log.txt").read_text(encoding="utf-8")
+    assert (out / "two" / "overview.png").exists()
+
+
+def test_what_is_done_is_not_done_again_and_refusals_are(finished, monkeypatch, capsys):
+    listed, out = finished
+    asked = []
+    monkeypatch.setattr(batch, "work_off", lambda tasks, *rest: asked.extend(t.item.name for t in tasks) or iter(()))
+    before = (out / "Ä 1" / "batch.json").read_bytes()
+    assert run(listed, out) == 3
+    assert asked == ["lost"]
+    assert (out / "Ä 1" / "batch.json").read_bytes() == before
+    assert run(listed, out, "--preset", "accurate") == 3
+    assert asked == ["lost", "Ä 1", "lost", "two"]
+
+
+def test_an_interruption_keeps_the_summary(finished, monkeypatch, capsys):
+    listed, out = finished
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+        yield
+
+    monkeypatch.setattr(batch, "work_off", interrupted)
+    (out / "summary.csv").unlink()
+    assert run(listed, out) == 130
+    assert "the same command goes on" in capsys.readouterr().err
+    assert (out / "summary.csv").exists()
+
+
+def test_case_folders_are_read(small_case):
+    (item,) = read_batch(small_case)
+    assert item.ct == load_case(small_case).ct and item.init == str(small_case / "start.json") and item.start is None
+
+
+def test_a_changed_file_changes_the_fingerprint(small_case, tmp_path):
+    settings = batch.BatchSettings(tmp_path, "dppc", "fast")
+    start = tmp_path / "start.json"
+    start.write_bytes((small_case / "start.json").read_bytes())
+    (item,) = read_batch(table(tmp_path, [row(small_case, "a", init="start.json")]))
+    before = batch.fingerprint(item, settings)
+    assert batch.fingerprint(item, settings) == before
+    start.write_text(start.read_text() + "\n")
+    assert batch.fingerprint(item, settings) != before
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "no row"),
+        ("ct,geometry\n", "no row"),
+        ("ct,geometri\na,b\n", "first line must name"),
+        ("geometry\nb\n", "first line must name"),
+        ("ct,geometry\na\n", "not as many values"),
+        ("ct,geometry\na,b,c\n", "not as many values"),
+        ("ct,geometry,xrays\na,,\n", "line 2 needs"),
+        ("name,ct,geometry\n../x,a,b\n", "can't be the name of a folder"),
+        ("name,ct,geometry\nx,a,b\nX,a,b\n", "there twice"),
+    ],
+)
+def test_tables_that_mean_nothing_are_refused(tmp_path, text, words):
+    path = tmp_path / "list.csv"
+    path.write_text(text)
+    with pytest.raises(InputError, match=words):
+        read_batch(path)
+
+
+@pytest.mark.parametrize("text", ["0/2", "3/2", "1", "a/b", "1/0", "-1/2"])
+def test_shards_that_are_none_are_refused(text):
+    with pytest.raises(InputError, match="i/n"):
+        batch.parse_shard(text)
+
+
+def test_an_empty_folder_and_a_missing_table_are_refused(tmp_path):
+    with pytest.raises(InputError, match="no case folder"):
+        read_batch(tmp_path)
+    with pytest.raises(InputError, match=r"none\.csv"):
+        read_batch(tmp_path / "none.csv")
