@@ -3,6 +3,7 @@
 import numpy as np
 import pydicom
 import pytest
+import SimpleITK as sitk
 import torch
 from DeepReg2D3DLib.engine.dicom_pixels import read_dicom_pixels
 from DeepReg2D3DLib.engine.dicom_xray import read_dicom_xray
@@ -41,6 +42,18 @@ def test_transfer_syntaxes(tmp_path, syntax):
         del data[0x00091010]
         pydicom.dcmwrite(path, data, implicit_vr=syntax == ImplicitVRLittleEndian, little_endian=not big)
     np.testing.assert_array_equal(read_dicom_pixels(path).values, GREY)
+
+
+@pytest.mark.parametrize("compressor", ["JPEG", "JPEG2000"])
+def test_lossless_compression(tmp_path, compressor):
+    image = sitk.GetImageFromArray(np.tile(GREY, (4, 4)))
+    writer = sitk.ImageFileWriter()
+    writer.SetFileName(str(tmp_path / "x.dcm"))
+    writer.UseCompressionOn()
+    writer.SetCompressor(compressor)
+    writer.Execute(image)
+    assert pydicom.dcmread(tmp_path / "x.dcm").file_meta.TransferSyntaxUID.is_compressed
+    np.testing.assert_array_equal(read_dicom_pixels(tmp_path / "x.dcm").values, np.tile(GREY, (4, 4)))
 
 
 def test_twelve_bits_with_an_overlay_above_and_a_shift(tmp_path):
