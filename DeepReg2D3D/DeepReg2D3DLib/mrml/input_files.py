@@ -62,11 +62,13 @@ class InputFiles:
             if known is None:
                 known, origin = assumed_camera(reply["columns"], reply["rows"], path.stem, lateral), ASSUMED
             node = create_xray_node(
-                self._scene, reply["image"], known, image_kind="line_integral", provenance=provenance(origin)
+                self._scene, reply["image"], known, "line_integral", reply.get("provenance") or provenance(origin)
             )
             node.SetName(name or known.name or path.stem)
             node.SetAttribute(PATH_ATTRIBUTE, str(path))
             node.SetAttribute(FILE_KIND_ATTRIBUTE, kind)
+            if reply.get("warnings"):
+                self._client.error.emit(" ".join(reply["warnings"]), "")
             on_node(node)
 
         self._client.read_xray(

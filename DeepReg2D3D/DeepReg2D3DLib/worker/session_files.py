@@ -11,12 +11,25 @@ import SimpleITK as sitk
 import torch
 
 from ..engine.camera import Camera
+from ..engine.dicom_findings import Report
+from ..engine.dicom_geometry import read_dicom_geometry
+from ..engine.dicom_tags import is_dicom
 from ..engine.errors import InputError
 from ..engine.geometry_file import load_geometry
 from ..engine.pose_file import load_pose, save_pose
 from ..engine.xray import XRay
 from ..engine.xray_io import load_xray, read_pixels
 from .arrays import ArrayFolder
+
+# An X-ray node's names for what the DICOM reader found.
+_DICOM_NAMES = {
+    "source_to_detector_mm": "source_to_detector",
+    "source_to_isocenter_mm": "source_to_isocentre",
+    "pixel_spacing_mm": "pixel_spacing",
+    "principal_point_px": "principal_point",
+    "angles_deg": "primary_angle",
+    "mirrored": "mirrored",
+}
 
 
 def camera_to_json(camera: Camera) -> dict[str, Any]:
@@ -75,8 +88,18 @@ def _read_geometry(fields: Mapping[str, Any], folder: ArrayFolder) -> dict[str, 
 
 def _read_xray(fields: Mapping[str, Any], folder: ArrayFolder) -> dict[str, Any]:
     path = Path(fields["path"])
+    known: dict[str, Any] = {"camera": None}
     if "camera" in fields:
         camera = camera_from_json(fields["camera"])
+        known["camera"] = camera_to_json(camera)
+    elif is_dicom(path):
+        geometry = read_dicom_geometry(path)
+        camera = geometry.camera
+        known = {
+            "camera": camera_to_json(camera),
+            "provenance": dicom_provenance(geometry.report),
+            "warnings": geometry.report.warnings,
+        }
     else:
         rows, columns = read_pixels(path).shape
         camera = placeholder_camera(columns, rows, path.stem)
@@ -86,8 +109,17 @@ def _read_xray(fields: Mapping[str, Any], folder: ArrayFolder) -> dict[str, Any]
         "mask": xray.mask[0, 0].numpy(),
         "columns": camera.columns,
         "rows": camera.rows,
-        "camera": camera_to_json(camera) if "camera" in fields else None,
+        **known,
     }
+
+
+def dicom_provenance(report: Report) -> dict[str, str]:
+    """Where each number of a view came from, "DICOM" or "assumed", by the names that the X-ray's node keeps."""
+    origins = {}
+    for name, finding_name in _DICOM_NAMES.items():
+        finding = report.get(finding_name)
+        origins[name] = "assumed" if finding is None or finding.origin == "assumed" else "DICOM"
+    return origins
 
 
 def placeholder_camera(columns: int, rows: int, name: str) -> Camera:
