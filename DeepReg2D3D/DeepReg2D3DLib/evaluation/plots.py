@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..chart import COLOURS, Axis, Chart
 from ..engine.metrics import BIN_WIDTH, CAPTURE_RATE, SUCCESS_MRPD
-from .chart import COLOURS, Axis, Chart
 from .records import Record
 from .tables import Summary, summarise, view_mode
 

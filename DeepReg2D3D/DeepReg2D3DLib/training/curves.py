@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from ..evaluation.chart import COLOURS, Axis, Chart
+from ..chart import COLOURS, Axis, Chart
 from .trainer import read_log
 
 TRAINING = (("start", "before: flow along the normals"), ("normal", "after: its error, training samples"))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from ..engine.atomic import atomic_path
+from .engine.atomic import atomic_path
 
 # The palette of Okabe and Ito, which people with colour-blindness can tell apart.
 COLOURS = ((0, 114, 178), (213, 94, 0), (0, 158, 115), (204, 121, 167), (230, 159, 0), (86, 180, 233), (60, 60, 60))
