@@ -10,6 +10,7 @@ from DeepReg2D3DLib.engine.errors import InputError
 from DeepReg2D3DLib.engine.methods import METHODS, Method, get_method
 from DeepReg2D3DLib.engine.patch_matching import PatchMatching
 from DeepReg2D3DLib.engine.presets import PRESETS, get_preset
+from DeepReg2D3DLib.engine.weights import load_network, read_manifest
 
 
 def test_dppc_needs_nothing():
@@ -43,6 +44,16 @@ def test_the_last_of_several_levels_is_finished_by_another_finder(level, levels,
     found = method.find(SimpleNamespace(progress=Progress(level, levels)))
     assert len(finishing.scenes) == finished and len(usual.scenes) == (not finished)
     assert float(found.weights[0]) == (1.0 if finished else 0.5)
+
+
+def test_the_shipped_weights_match_their_manifest_and_make_the_default_method():
+    method = get_method("deep-iterative")
+    assert method.learned and method.weighting is not None
+    assert read_manifest().keys() == {"deep-iterative-flow", "deep-iterative-weights"}
+    for name, entry in read_manifest().items():
+        parameters = sum(p.numel() for p in load_network(name).parameters())
+        assert parameters == entry["parameters"]
+        assert entry["training"]["held_out"] == ["thoracolumbar_a", "lumbar_c"]
 
 
 def test_unknown_names_are_refused_with_the_known_ones():
