@@ -17,12 +17,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "DeepReg2D3D"))
 
 import torch
+from DeepReg2D3DLib.chart import Axis, Chart
 from DeepReg2D3DLib.engine.camera import Camera
 from DeepReg2D3DLib.engine.normalisation import normalise_for_network
 from DeepReg2D3DLib.engine.volume_io import load_volume
 from DeepReg2D3DLib.engine.xray_field import find_field
 from DeepReg2D3DLib.engine.xray_io import read_pixels, save_image
-from DeepReg2D3DLib.chart import Axis, Chart
 from DeepReg2D3DLib.training.simulate_case import patient_behind, simulate_views
 from DeepReg2D3DLib.training.simulator import REALISTIC, XraySettings
 
