@@ -46,10 +46,10 @@ def test_the_last_of_several_levels_is_finished_by_another_finder(level, levels,
     assert float(found.weights[0]) == (1.0 if finished else 0.5)
 
 
-def test_the_shipped_weights_match_their_manifest_and_make_the_default_method():
-    method = get_method("deep-iterative")
-    assert method.learned and method.weighting is not None
-    assert read_manifest().keys() == {"deep-iterative-flow", "deep-iterative-weights"}
+def test_the_shipped_weights_match_their_manifest_and_make_their_methods():
+    for shipped in ("deep-iterative", "dppc-attention"):
+        method = get_method(shipped)
+        assert method.learned and method.weighting is not None
     for name, entry in read_manifest().items():
         parameters = sum(p.numel() for p in load_network(name).parameters())
         assert parameters == entry["parameters"]
