@@ -44,7 +44,7 @@ ACCURATE = Preset(
 FAST = Preset(
     name="fast",
     levels=(Level(128, 4, 40.0, (14, 8), (1e-2, 1e-4)), Level(224, 4, 25.0, (10, 5), (1e-4, 1e-6))),
-    search=SearchSettings(long_side=80, in_plane_deg=(-8.0, 0.0, 8.0), candidates=2, bases=2),
+    search=SearchSettings(long_side=80, in_plane_deg=(-8.0, 0.0, 8.0), candidates=3, bases=2),
     max_points=600,
 )
 

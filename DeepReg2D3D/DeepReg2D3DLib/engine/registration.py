@@ -218,7 +218,8 @@ class _Registration:
     def _search(self, settings: SearchSettings, wide: WideSettings | None) -> float:
         """Move to a better start, where there is one; returns the motion in mm.
 
-        View after view proposes candidates from those so far; a few steps from each then show which one is right.
+        View after view proposes candidates from those so far; a few steps from each, and from the given pose, then show
+        which one is right.
         """
         before = self.pose
         corners = self.setup.volume.corners
@@ -243,7 +244,8 @@ class _Registration:
             bases = settings.bases
             candidates = proposed[: settings.candidates + 1] or candidates
         self.max_points = min(self.preset.max_points, settings.trial_points)
-        self.pose = self._best_of([c.ct_to_world for c in candidates], settings)
+        rivals = [c.ct_to_world for c in candidates if c.ct_to_world is not before]
+        self.pose = self._best_of([before, *rivals], settings)
         self.max_points = self.preset.max_points
         self.matches, self.points = [], 0
         if self.pose is before:
