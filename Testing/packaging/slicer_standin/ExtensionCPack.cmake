@@ -1,3 +1,13 @@
+# Slicer stops where these are missing; its own would stand in for the extension's.
+foreach(_name README LICENSE)
+  if(NOT EXISTS "${EXTENSION_${_name}_FILE}")
+    message(FATAL_ERROR "EXTENSION_${_name}_FILE is not a file: '${EXTENSION_${_name}_FILE}'")
+  endif()
+endforeach()
+set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "${EXTENSION_DESCRIPTION}")
+set(CPACK_PACKAGE_DESCRIPTION_FILE "${EXTENSION_README_FILE}")
+set(CPACK_RESOURCE_FILE_LICENSE "${EXTENSION_LICENSE_FILE}")
+set(CPACK_MONOLITHIC_INSTALL ON)
 set(CPACK_GENERATOR TGZ)
 set(CPACK_PACKAGE_FILE_NAME ${PROJECT_NAME})
 set(CPACK_INCLUDE_TOPLEVEL_DIRECTORY ON)
