@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from DeepReg2D3DLib.cli import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[1]
 LIBRARY = ROOT / "DeepReg2D3D" / "DeepReg2D3DLib"
@@ -92,6 +93,12 @@ def test_ci_runs_the_second_command_of_the_readme():
     assert len(blocks) == 2
     assert blocks[1] in (ROOT / ".ci" / "run").read_text().splitlines()
     assert "deepreg2d3d demo" in blocks[0] and "pytest" in blocks[1]
+
+
+def test_readme_lists_every_command():
+    """A command without a row in the README's table is one that nobody finds."""
+    [table] = re.findall(r"^\| command \|.*\n((?:\|.*\n)+)", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert set(re.findall(r"^\| `([a-z-]+)` \|", table, re.MULTILINE)) == set(COMMANDS)
 
 
 def test_tracked_text_has_unix_line_ends():
