@@ -44,7 +44,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="NAME=VALUE",
         dest="changes",
-        help="change one setting, as config.json names it: architecture=raft, xrays=16, sample.fine_share=0.5",
+        help="change one setting, as config.json names it: architecture=raft, sample.start.wide_share=0.5",
+    )
+    parser.add_argument(
+        "--makers",
+        type=cli_options.positive_count,
+        default=8,
+        metavar="N",
+        help="processes that render samples on a GPU (default: 8)",
+    )
+    parser.add_argument(
+        "--samples-of",
+        type=Path,
+        metavar="JOB",
+        help="folder of a running job whose samples to use: networks side by side on the same samples",
     )
     parser.add_argument("--export", metavar="NAME", help="enter the averaged weights under this name in --models")
     parser.add_argument("--models", type=Path, metavar="DIR", help="folder for --export (default: OUT/models)")
@@ -78,6 +91,8 @@ def run(options: argparse.Namespace) -> int:
         minutes=options.minutes,
         steps=options.steps,
         decay_share=options.decay,
+        makers=options.makers,
+        samples_of=options.samples_of,
     )
 
     def report(entry: dict[str, object]) -> None:

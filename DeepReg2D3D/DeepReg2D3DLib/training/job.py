@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime
+import json
 import os
 import shutil
 import sys
+import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +18,10 @@ import torch
 from ..engine.errors import InputError
 from ..engine.weights import save_network
 from .config import TrainConfig
-from .sources import (
-    OnlineSource,
-    ValidationSet,
-    VolumeFolders,
-    load_prepared,
-    start_maker,
-    training_volume,
-    wait_for,
-)
-from .trainer import RingSource, SampleSource, Trainer
+from .maker import ring_layout
+from .ring import SampleRing
+from .sources import MakerPlan, ValidationSet, VolumeFolders, start_maker, wait_for
+from .trainer import RingSource, Trainer
 from .validation import validate
 from .volume_set import VolumeSetSettings, build_in_parallel
 
@@ -35,7 +31,11 @@ FIRST_SLOTS = 24
 
 @dataclass(frozen=True)
 class JobOptions:
-    """What a user asks of a job. cts, skeletons: folders, or None (phantoms alone). Budgets: minutes or steps."""
+    """What a user asks of a job. cts, skeletons: folders, or None (phantoms alone). Budgets: minutes or steps.
+
+    makers: processes that render samples on a GPU. samples_of: folder of a running job whose samples are used instead
+    of own ones, so that networks can be compared on the same.
+    """
 
     out: Path
     cts: Path | None
@@ -46,6 +46,8 @@ class JobOptions:
     decay_share: float = 0.2
     validate_minutes: float = 10.0
     volumes: int = 96
+    makers: int = 8
+    samples_of: Path | None = None
 
 
 def run_job(config: TrainConfig, options: JobOptions, report: Callable[[dict[str, Any]], None]) -> Trainer:
@@ -59,10 +61,11 @@ def run_job(config: TrainConfig, options: JobOptions, report: Callable[[dict[str
         raise InputError(f"{out}: a training job needs 6 GB of free disk for its volumes and samples.")
     settings = VolumeSetSettings(count=options.volumes, seed=config.seed, held_out=config.held_out)
     folders = VolumeFolders(out / "volumes", options.cts, options.skeletons, settings)
-    if options.device.type == "cuda":
-        source: SampleSource = _gpu_source(config, options, folders, report)
+    if options.samples_of is not None:
+        source = _shared_source(config, options)
+        folders = replace(folders, cache=options.samples_of / "volumes")
     else:
-        source = _ring_source(config, options, folders, report)
+        source = _own_source(config, options, folders, report)
     held = ValidationSet(folders, config.sample, options.device)
     trainer = Trainer(config, out, source, options.device)
     report({"resumed_at_step": trainer.step, "parameters": sum(p.numel() for p in trainer.network.parameters())})
@@ -77,25 +80,36 @@ def run_job(config: TrainConfig, options: JobOptions, report: Callable[[dict[str
     return trainer
 
 
-def _gpu_source(
-    config: TrainConfig, options: JobOptions, folders: VolumeFolders, report: Callable[[dict[str, Any]], None]
-) -> OnlineSource:
-    workers = max(1, (os.cpu_count() or 2) - 1)
-    files = build_in_parallel(folders.settings, folders.cache, folders.cts, folders.skeletons, workers)
-    training = [path for path in files if path.name.startswith("train_")]
-    report({"volumes": len(training)})
-    volumes = [training_volume(load_prepared(path), options.device, torch.float16) for path in training]
-    return OnlineSource(volumes, config.sample)
-
-
-def _ring_source(
+def _own_source(
     config: TrainConfig, options: JobOptions, folders: VolumeFolders, report: Callable[[dict[str, Any]], None]
 ) -> RingSource:
-    process, ring = start_maker(options.out, folders, config.sample, config.seed, os.getpid())
+    """Start the makers of the job's samples and wait for their first ones."""
+    gpu = options.device.type == "cuda"
+    count = options.makers if gpu else 1
+    if gpu:
+        workers = max(1, (os.cpu_count() or 2) - 1)
+        arguments = (folders.settings, folders.cache, folders.cts, folders.skeletons, workers)
+        threading.Thread(target=build_in_parallel, args=arguments, daemon=True).start()
+    plan = MakerPlan(options.out, folders, config.sample, config.seed, os.getpid(), str(options.device), 0, count)
+    makers = [start_maker(replace(plan, number=number)) for number in range(count)]
     report({"preparing": "volumes and first samples"})
-    if not wait_for(ring, FIRST_SLOTS, process, 900.0):
-        raise InputError("The process that makes training samples ended or is too slow: see the messages above it.")
-    return RingSource(ring, config.seed)
+    for process, ring in makers:
+        if not wait_for(ring, FIRST_SLOTS, process, 900.0):
+            raise InputError("A process that makes training samples ended or is too slow: see the messages above it.")
+    return RingSource([ring for _, ring in makers], config.seed, options.device)
+
+
+def _shared_source(config: TrainConfig, options: JobOptions) -> RingSource:
+    """Read the samples that another job makes. Raises InputError where it makes none, or others than asked for."""
+    other = options.samples_of
+    found = sorted(other.glob("ring-*/ring.json"))
+    if not found:
+        raise InputError(f"{other}: no job makes samples there; start it first.")
+    wanted = {name: [list(shape), dtype] for name, (shape, dtype) in ring_layout(config.sample).items()}
+    for file in found:
+        if json.loads(file.read_text())["arrays"] != wanted:
+            raise InputError(f"{other}: its samples differ in size or number of points from those of this job.")
+    return RingSource([SampleRing.open(file.parent) for file in found], config.seed + 1, options.device)
 
 
 def cpu_threads() -> int:
@@ -105,18 +119,26 @@ def cpu_threads() -> int:
 
 
 def configured(config: TrainConfig, changes: dict[str, Any]) -> TrainConfig:
-    """``config`` with single fields changed, of the samples by ``sample.<field>``. InputError for unknown ones."""
+    """``config`` with single fields changed, nested ones by their path (``sample.start.wide_share``).
+
+    Raises InputError for unknown fields and values of another type.
+    """
     for name, value in changes.items():
-        owner, _, field = name.rpartition(".")
-        target: Any = config.sample if owner == "sample" else config
-        if owner not in ("", "sample") or not hasattr(target, field):
-            raise InputError(f"There is no training setting '{name}'.")
-        old = getattr(target, field)
-        if not isinstance(value, type(old)) and not (isinstance(old, float) and isinstance(value, int)):
-            raise InputError(f"Training setting '{name}': expected {type(old).__name__}, found {value!r}.")
-        target = replace(target, **{field: value})
-        config = replace(config, sample=target) if owner == "sample" else target
+        config = _changed(config, name.split("."), value, name)
     return config
+
+
+def _changed(target: Any, path: list[str], value: Any, name: str) -> Any:
+    if not is_dataclass(target) or path[0] not in {field.name for field in fields(target)}:
+        raise InputError(f"There is no training setting '{name}'.")
+    old = getattr(target, path[0])
+    if len(path) > 1:
+        return replace(target, **{path[0]: _changed(old, path[1:], value, name)})
+    if isinstance(old, tuple) and isinstance(value, list):
+        value = tuple(value)
+    if not isinstance(value, type(old)) and not (isinstance(old, float) and isinstance(value, int)):
+        raise InputError(f"Training setting '{name}': expected {type(old).__name__}, found {value!r}.")
+    return replace(target, **{path[0]: value})
 
 
 def export_weights(trainer: Trainer, name: str, folder: Path) -> list[Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from .config import SampleConfig
 from .ring import SampleRing
 from .samples import SampleBatch, SampleMaker, TrainingVolume
 
-XRAYS_AT_ONCE = 4
+XRAYS_AT_ONCE = {"cpu": 4, "cuda": 16}
 
 
 def ring_layout(config: SampleConfig) -> dict[str, tuple[tuple[int, ...], str]]:
@@ -37,6 +38,7 @@ def slots_of(batch: SampleBatch) -> Iterator[dict[str, np.ndarray]]:
     """The batch as slots, one for each X-ray; its starts must be in the order of their X-rays and equally many."""
     xrays = len(batch.xray)
     starts = len(batch.drr) // xrays
+    batch = replace(batch, drr=batch.drr.half(), xray=batch.xray.half()).to("cpu")
 
     def grouped(tensor: Tensor) -> np.ndarray:
         return tensor.reshape(xrays, starts, *tensor.shape[1:]).numpy()
@@ -58,21 +60,24 @@ def slots_of(batch: SampleBatch) -> Iterator[dict[str, np.ndarray]]:
         }
 
 
-def batch_of(slots: dict[str, np.ndarray]) -> SampleBatch:
-    """The batch held by slots read from a ring, (M, ...) each."""
+def batch_of(slots: dict[str, np.ndarray], device: torch.device | str = "cpu") -> SampleBatch:
+    """The batch held by slots read from a ring, (M, ...) each, on a device."""
     starts = slots["drr"].shape[1]
 
+    def moved(name: str) -> Tensor:
+        return torch.from_numpy(slots[name]).to(device)
+
     def flat(name: str, dtype: torch.dtype) -> Tensor:
-        return torch.from_numpy(slots[name]).to(dtype).flatten(0, 1)
+        return moved(name).to(dtype).flatten(0, 1)
 
     def repeated(name: str) -> Tensor:
-        return torch.from_numpy(slots[name]).repeat_interleave(starts, dim=0)
+        return moved(name).repeat_interleave(starts, dim=0)
 
     return SampleBatch(
         drr=flat("drr", torch.float32)[:, None],
-        xray=torch.from_numpy(slots["xray"]).to(torch.float32)[:, None],
-        mask=torch.from_numpy(slots["mask"])[:, None],
-        xray_index=torch.arange(len(slots["xray"])).repeat_interleave(starts),
+        xray=moved("xray").to(torch.float32)[:, None],
+        mask=moved("mask")[:, None],
+        xray_index=torch.arange(len(slots["xray"]), device=device).repeat_interleave(starts),
         points=flat("points", torch.float32),
         gradients=flat("gradients", torch.float32),
         valid=flat("valid", torch.bool),
@@ -90,15 +95,20 @@ def fill_ring(
     seed: int,
     xrays_per_volume: int,
     keep_going: Callable[[], bool],
+    device: torch.device | str = "cpu",
 ) -> None:
-    """Render samples into the ring for as long as ``keep_going`` says, ``xrays_per_volume`` from each volume."""
-    generator = torch.Generator().manual_seed(seed)
+    """Render samples into the ring for as long as ``keep_going`` says, ``xrays_per_volume`` from each volume.
+
+    The volumes must be on ``device``, where everything is rendered.
+    """
+    generator = torch.Generator(device).manual_seed(seed)
+    at_once = XRAYS_AT_ONCE[torch.device(device).type]
     maker = SampleMaker(config)
     for volume in volumes:
-        for _ in range(max(1, xrays_per_volume // XRAYS_AT_ONCE)):
+        for _ in range(max(1, xrays_per_volume // at_once)):
             if not keep_going():
                 return
-            batch = maker.make(volume, XRAYS_AT_ONCE, generator)
+            batch = maker.make(volume, at_once, generator)
             if not bool(batch.valid.any(-1).all()):
                 continue  # A start without a single contour point teaches nothing.
             for slot in slots_of(batch):
@@ -110,6 +120,6 @@ def parent_lives(parent: int) -> Callable[[], bool]:
     return lambda: not hasattr(os, "getppid") or os.getppid() == parent
 
 
-def ring_folder(folder: Path) -> Path:
-    """Where a job keeps its ring."""
-    return folder / "ring"
+def ring_folder(folder: Path, number: int = 0) -> Path:
+    """Where a job keeps the ring of its maker ``number``."""
+    return folder / f"ring-{number}"

@@ -1,7 +1,8 @@
 """Where samples come from: training volumes made and cached as they are needed, on a CPU in a process of its own.
 
-On a GPU every step renders its own samples from volumes that stay on the device. On a CPU one process makes volumes and
-fills the ring, and the trainer reads it.
+Processes of their own render samples into rings, and the trainer reads those: on a CPU one process, which also makes
+the volumes; on a GPU several, each with a part of the volumes on the device, because one process can't give it work
+enough. Several trainers may read the same rings.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import multiprocessing
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from ..engine.drr import DrrRenderer
 from ..engine.surface import SurfacePoints
 from ..engine.volume import attenuation_of
 from .config import SampleConfig
-from .maker import fill_ring, parent_lives, ring_folder, ring_layout
+from .maker import XRAYS_AT_ONCE, fill_ring, parent_lives, ring_folder, ring_layout
 from .ring import SampleRing
 from .samples import SampleBatch, SampleMaker, TrainingVolume, concatenated
 from .spectrum import split_materials
@@ -80,29 +81,66 @@ def stream_of_volumes(folders: VolumeFolders, seed: int) -> Iterator[TrainingVol
         yield training_volume(load_prepared(chance.choice(made)))
 
 
-def _make_samples(folder: str, folders: VolumeFolders, config: SampleConfig, seed: int, parent: int) -> None:
+def resident_volumes(
+    cache: Path, number: int, count: int, device: torch.device, seed: int, alive: Callable[[], bool]
+) -> Iterator[TrainingVolume]:
+    """Volumes without end out of every ``count``-th file of ``cache``, kept on the device; new files as they appear."""
+    chance = random.Random(seed)
+    held: dict[Path, TrainingVolume] = {}
+    while alive():
+        for path in sorted(cache.glob("train_*.npz")):
+            if int(path.name.split("_")[1]) % count == number and path not in held:
+                held[path] = training_volume(load_prepared(path), device, torch.float16)
+                break  # One at a time: samples of those that are there already need not wait.
+        if held:
+            yield chance.choice(list(held.values()))
+        else:
+            time.sleep(0.2)
+
+
+@dataclass(frozen=True)
+class MakerPlan:
+    """What a process that fills a ring is told: the job's folder, its number among ``count``, and when to end (when
+    process ``parent`` does)."""
+
+    folder: Path
+    folders: VolumeFolders
+    config: SampleConfig
+    seed: int
+    parent: int
+    device: str = "cpu"
+    number: int = 0
+    count: int = 1
+
+
+def _make_samples(plan: MakerPlan) -> None:
     torch.set_num_threads(1)
-    ring = SampleRing.open(ring_folder(Path(folder)))
-    alive = parent_lives(parent)
+    ring = SampleRing.open(ring_folder(plan.folder, plan.number))
+    alive = parent_lives(plan.parent)
+    device = torch.device(plan.device)
     # Another seed each time the job is resumed, or it would make the same samples again.
-    seed = seed + ring.written
-    fill_ring(ring, config, stream_of_volumes(folders, seed), seed, XRAYS_PER_VOLUME, alive)
+    seed = plan.seed + 7919 * plan.number + ring.written
+    if device.type == "cpu":
+        volumes, per_volume = stream_of_volumes(plan.folders, seed), XRAYS_PER_VOLUME
+    else:
+        volumes = resident_volumes(plan.folders.cache, plan.number, plan.count, device, seed, alive)
+        per_volume = XRAYS_AT_ONCE["cuda"]
+    fill_ring(ring, plan.config, volumes, seed, per_volume, alive, device)
 
 
-def start_maker(
-    folder: Path, folders: VolumeFolders, config: SampleConfig, seed: int, parent: int
-) -> tuple[multiprocessing.process.BaseProcess, SampleRing]:
-    """Start the process that fills the ring of a job in ``folder``; it ends when process ``parent`` does."""
-    if not (ring_folder(folder) / "ring.json").exists():
-        SampleRing.create(ring_folder(folder), RING_SLOTS, ring_layout(config))
+def start_maker(plan: MakerPlan) -> tuple[multiprocessing.process.BaseProcess, SampleRing]:
+    """Start a process that fills a ring of a job."""
+    folder = ring_folder(plan.folder, plan.number)
+    if not (folder / "ring.json").exists():
+        SampleRing.create(folder, RING_SLOTS // plan.count, ring_layout(plan.config))
     context = multiprocessing.get_context("spawn")
-    process = context.Process(target=_make_samples, args=(str(folder), folders, config, seed, parent), daemon=True)
+    process = context.Process(target=_make_samples, args=(plan,), daemon=True)
     process.start()
-    return process, SampleRing.open(ring_folder(folder))
+    return process, SampleRing.open(folder)
 
 
 class OnlineSource:
-    """Samples rendered for every step on the device of the volumes, a few X-rays from each of several volumes."""
+    """Samples rendered for every step by the trainer itself, a few X-rays from each of several volumes."""
 
     def __init__(self, volumes: list[TrainingVolume], config: SampleConfig, xrays_per_volume: int = 8) -> None:
         self.volumes = volumes
@@ -121,16 +159,20 @@ class OnlineSource:
 
 
 def validation_batches(
-    folders: VolumeFolders, config: SampleConfig, xrays_per_volume: int = 12, seed: int = 12345
+    folders: VolumeFolders,
+    config: SampleConfig,
+    device: torch.device | str = "cpu",
+    xrays_per_volume: int = 12,
+    seed: int = 12345,
 ) -> list[SampleBatch]:
-    """Fixed samples of the held-out CTs and their copies, on the CPU."""
+    """Fixed samples of the held-out CTs and their copies, rendered on and for ``device``."""
     batches = []
     names = sorted(folders.cache.glob("val_*.npz"))
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator(device).manual_seed(seed)
     maker = SampleMaker(config)
     with torch.no_grad():
         for path in names:
-            volume = training_volume(load_prepared(path))
+            volume = training_volume(load_prepared(path), device)
             batches += [maker.make(volume, 4, generator) for _ in range(xrays_per_volume // 4)]
     return batches
 
@@ -150,8 +192,8 @@ class ValidationSet:
         """The samples of all volumes that are there now."""
         volumes = sorted(self.folders.cache.glob("val_*.npz"))
         if volumes != self._volumes:
-            made = validation_batches(self.folders, self.config)
-            self._volumes, self._batches = volumes, [batch.to(self.device) for batch in made]
+            self._volumes = volumes
+            self._batches = validation_batches(self.folders, self.config, self.device)
         return self._batches
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..engine.networks import FLOW_ARCHITECTURES
 from .checkpoint import load_checkpoint, save_checkpoint
 from .config import TrainConfig
 from .joint import joint_task
@@ -36,15 +37,23 @@ class SampleSource(Protocol):
 
 
 class RingSource:
-    """Batches from a ring that another process fills."""
+    """Batches from rings that other processes fill, as many X-rays from each."""
 
-    def __init__(self, ring: SampleRing, seed: int) -> None:
-        self.ring = ring
+    def __init__(self, rings: Sequence[SampleRing], seed: int, device: torch.device | str = "cpu") -> None:
+        self.rings = list(rings)
+        self.device = device
         self._random = np.random.default_rng(seed)
 
     def batch(self, xrays: int, generator: torch.Generator) -> SampleBatch:
-        """See ``SampleSource``; the ring's own random numbers choose the slots."""
-        return batch_of(self.ring.read(xrays, self._random))
+        """See ``SampleSource``; the source's own random numbers choose the slots."""
+        share, over = divmod(xrays, len(self.rings))
+        order = self._random.permutation(len(self.rings))
+        counts = [share + (number < over) for number in range(len(self.rings))]
+        parts = [
+            self.rings[ring].read(count, self._random) for ring, count in zip(order, counts, strict=True) if count > 0
+        ]
+        joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        return batch_of(joined, self.device)
 
 
 class Trainer:
@@ -57,6 +66,8 @@ class Trainer:
         self.network: nn.Module = self.task.build().to(device)
         self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
         self.optimiser = torch.optim.AdamW(self._groups(), lr=config.learning_rate, weight_decay=config.weight_decay)
+        # Points and poses need float32; convolutions on a GPU don't.
+        self._half = device.type == "cuda" and config.stage == "flow" and config.architecture in FLOW_ARCHITECTURES
         self.step = 0
         self.samples = 0
         self.seconds = 0.0
@@ -190,7 +201,7 @@ class Trainer:
             changed = float(torch.rand((), generator=host)) < config.photometric_share
             batch = augmented(batch, generator)
             given = network_input(batch, host if changed else None)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._half):
             loss, record = self.task.losses(self.network, batch, given, self.step)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()

@@ -41,7 +41,7 @@ class VolumeSettings:
     curve: float = 0.08
     noise: tuple[float, float] = (0.0, 40.0)
     slice_blur: float = 3.0
-    truncation: float = 0.2
+    truncation: float = 0.35
     truncation_mm: tuple[float, float] = (180.0, 260.0)
     continued: float = 0.6
     continued_mm: float = 90.0
