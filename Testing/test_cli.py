@@ -63,7 +63,7 @@ def test_register_finds_the_pose_in_both_of_its_files(small_case, registered):
 
 
 def test_register_leaves_exactly_its_files(registered):
-    expected = {"pose.json", "pose.tfm", "report.json", "iterations.gif", "overview.png"} | PICTURES
+    expected = {"pose.json", "pose.tfm", "report.html", "report.json", "iterations.gif", "overview.png"} | PICTURES
     assert {path.name for path in registered.iterdir()} == expected
 
 

@@ -89,12 +89,17 @@ class Chart:
         """An entry of the legend."""
         self._legend.append((label, colour))
 
-    def save(self, path: Path, corner: str = "right") -> None:
-        """Write the chart as PNG. corner: of the legend, 'left' (below) or 'right' (above, clear of the last bars)."""
+    def image(self, corner: str = "right") -> Image.Image:
+        """The finished picture. corner: of the legend, 'left' (below) or 'right' (above, clear of the last bars)."""
         self._draw_legend(corner)
         size = (self.picture.width // _FINER, self.picture.height // _FINER)
+        return self.picture.resize(size, Image.Resampling.LANCZOS)
+
+    def save(self, path: Path, corner: str = "right") -> None:
+        """Write the chart as PNG; corner as in ``image``."""
+        picture = self.image(corner)
         with atomic_path(path) as part:
-            self.picture.resize(size, Image.Resampling.LANCZOS).save(part, format="PNG")
+            picture.save(part, format="PNG")
 
     def _place(self, x: float, y: float) -> tuple[float, float]:
         u = (min(max(x, self.x.low), self.x.high) - self.x.low) / (self.x.high - self.x.low)

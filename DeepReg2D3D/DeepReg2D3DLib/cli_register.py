@@ -12,8 +12,9 @@ from .progress import Progress, collected_warnings
 DESCRIPTION = """\
 Finds where a CT lies in one or more X-ray images of the same patient, beginning with a rough pose.
 
-Writes into --out: pose.json and pose.tfm (load the latter in 3D Slicer and put the CT under it), report.json,
-overlay_<view>_before.png and overlay_<view>_after.png, overview.png and iterations.gif. Look at the pictures."""
+Writes into --out: pose.json and pose.tfm (load the latter in 3D Slicer and put the CT under it), report.html (for
+people, with everything in one file) and report.json, overlay_<view>_before.png and overlay_<view>_after.png,
+overview.png and iterations.gif. Look at the pictures."""
 EPILOG = """\
 examples:
   deepreg2d3d register --ct ct.nrrd --geometry geometry.json --init pose.json --out result
@@ -45,11 +46,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     cli_options.add_method(parser)
     cli_options.add_preset(parser)
     cli_options.add_device(parser)
+    parser.add_argument(
+        "--resample",
+        action="store_true",
+        help="also write ct_resampled.nrrd: the registered CT on a grid along the world's axes",
+    )
+    parser.add_argument(
+        "--move",
+        action="store_true",
+        help="also write ct_moved.nrrd: the registered CT's own voxels, with its origin and direction moved",
+    )
+    parser.add_argument(
+        "--dicom-sro",
+        action="store_true",
+        help="also write registration.dcm, a DICOM Spatial Registration object that names CT and X-rays (all DICOM); "
+        "it carries the patient's name, as the CT's files do",
+    )
     cli_options.add_out_folder(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Register and write the results; returns the exit status."""
+    from .registration_exports import Exports, dicom_source
     from .registration_run import RunOptions, load_inputs, run_registration
 
     with Progress() as progress:
@@ -65,5 +83,9 @@ def run(options: argparse.Namespace) -> int:
                 options.landmarks,
                 progress.note,
             )
+            source = dicom_source(options.ct, inputs.views) if options.dicom_sro else None
         seconds = time.perf_counter() - began
-        return run_registration(inputs, run_options, options.out, progress, load_seconds=seconds, warned=warned)
+        exports = Exports(options.resample, options.move, source)
+        return run_registration(
+            inputs, run_options, options.out, progress, load_seconds=seconds, warned=warned, exports=exports
+        )

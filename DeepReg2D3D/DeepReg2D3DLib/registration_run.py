@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from torch import Tensor
@@ -14,6 +14,7 @@ from .engine.atomic import write_json
 from .engine.device import resolve_device
 from .engine.dicom_geometry import Frame
 from .engine.errors import InputError
+from .engine.geometry_file import View
 from .engine.initial_pose import default_pose
 from .engine.landmark_file import load_landmarks
 from .engine.landmarks import describe_pose, solve_landmarks
@@ -28,9 +29,11 @@ from .engine.volume import Volume
 from .engine.volume_io import load_volume
 from .engine.xray import XRay
 from .engine.xray_io import load_xray
+from .evaluation.registration_report import ReportInputs, write_registration_report
 from .evaluation.result_pictures import write_pictures
 from .exit_status import DONE, INTERRUPTED, UNRELIABLE
 from .progress import Progress, collected_warnings
+from .registration_exports import Exports, write_exports
 
 AUTOMATIC = "auto"
 _STATUS_WORDS = {
@@ -42,12 +45,17 @@ _STATUS_WORDS = {
 
 @dataclass(frozen=True)
 class Inputs:
-    """What is registered. start: ct_to_world (4, 4) float64; automatic: only its orientation is meant."""
+    """What is registered. start: ct_to_world (4, 4) float64; automatic: only its orientation is meant.
+
+    views: with the sources of their numbers, in the order of the X-rays. files: what a file is -> its path.
+    """
 
     volume: Volume
     xrays: list[XRay]
     start: Tensor
     automatic: bool = False
+    views: tuple[View, ...] = ()
+    files: Mapping[str, Path | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -108,7 +116,9 @@ def load_inputs(
             "give a pose within about 50 mm and 10 degrees, or --init auto.",
             stacklevel=2,
         )
-    return Inputs(volume, xrays, pose, automatic)
+    files = {"CT": ct, "geometry": geometry, "landmarks": landmarks, "pose": None if start is None else Path(start)}
+    files |= {f"X-ray {view.name}": view.image for view in views}
+    return Inputs(volume, xrays, pose, automatic, tuple(views), files)
 
 
 def run_registration(
@@ -119,6 +129,7 @@ def run_registration(
     *,
     load_seconds: float = 0.0,
     warned: Sequence[str] = (),
+    exports: Exports | None = None,
 ) -> int:
     """Register, write everything into ``out``, print where it lies; returns the exit status.
 
@@ -161,11 +172,22 @@ def run_registration(
     )
     save_pose(iterations[-1].ct_to_world, out / "pose.json")
     save_pose(iterations[-1].ct_to_world, out / "pose.tfm")
-    write_json(out / "report.json", build_report(iterations, facts))
+    report = build_report(iterations, facts)
+    write_json(out / "report.json", report)
+    outcome = "interrupted" if interrupted else status
     progress.note("drawing the pictures ...")
     poses = [iteration.ct_to_world for iteration in iterations]
-    write_pictures(out, inputs.volume, inputs.xrays, poses, "interrupted" if interrupted else status)
+    write_pictures(out, inputs.volume, inputs.xrays, poses, outcome)
+    write_registration_report(out, report, ReportInputs(inputs.volume, inputs.views, outcome, inputs.files))
+    written: list[Path] = []
+    if exports is not None:
+        how = f"{options.method}, {options.preset}"
+        written, notes = write_exports(out, exports, inputs.volume, inputs.views, poses[-1], outcome, how)
+        for note in notes:
+            progress.note(note)
     _print_summary(iterations, facts, out)
+    for path in written:
+        print(f"also        {path}")
     if interrupted:
         return INTERRUPTED
     if status == "unreliable":
@@ -196,5 +218,5 @@ def _print_summary(iterations: Sequence[Iteration], facts: RunFacts, out: Path) 
     print(f"iterations  {last.index} in {facts.seconds.register:.1f} s")
     print(f"similarity  {first.similarity:.3f} at the start, {last.similarity:.3f} at the end")
     print(f"pose        {out / 'pose.json'} and {out / 'pose.tfm'}")
-    print(f"report      {out / 'report.json'}")
+    print(f"report      {out / 'report.html'} and {out / 'report.json'}")
     print(f"pictures    {out / 'overview.png'}, {out / 'iterations.gif'}, overlay_*.png; verify by eye")

@@ -20,6 +20,20 @@ def read_series(path: Path) -> sitk.Image:
     Raises InputError when there is no DICOM, when several series could be meant (they are named), and when slices are
     missing, doubled, unevenly spaced or shifted against each other.
     """
+    names = series_files(path)
+    reader = sitk.ImageSeriesReader()
+    if len(names) == 1:
+        return _execute(_file_reader(names[0]), path)
+    reader.SetFileNames(names)
+    _check_positions([_file_reader(name) for name in names], path)
+    return _execute(reader, path)
+
+
+def series_files(path: Path) -> tuple[str, ...]:
+    """The files, in the order of their slices, of the DICOM series in a folder, or that one file belongs to.
+
+    Raises InputError when there is no DICOM, and when several series could be meant (they are named).
+    """
     folder = path if path.is_dir() else path.parent
     reader = sitk.ImageSeriesReader()
     series = {uid: reader.GetGDCMSeriesFileNames(str(folder), uid) for uid in reader.GetGDCMSeriesIDs(str(folder))}
@@ -27,13 +41,8 @@ def read_series(path: Path) -> sitk.Image:
         names = next((names for names in series.values() if path.resolve() in {Path(n).resolve() for n in names}), ())
         if not names:
             raise InputError(f"{path}: belongs to no DICOM series of its folder.")
-    else:
-        names = _choose(series, folder)
-    if len(names) == 1:
-        return _execute(_file_reader(names[0]), path)
-    reader.SetFileNames(names)
-    _check_positions([_file_reader(name) for name in names], path)
-    return _execute(reader, path)
+        return names
+    return _choose(series, folder)
 
 
 def _choose(series: dict[str, tuple[str, ...]], folder: Path) -> tuple[str, ...]:
