@@ -71,6 +71,17 @@ def add_method(parser: argparse.ArgumentParser, several: bool = False) -> None:
         parser.add_argument("--method", default="deep-iterative", **common)
 
 
+def add_weights(parser: argparse.ArgumentParser) -> None:
+    """--weights"""
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        metavar="DIR",
+        help="networks to use in place of the installed ones of the same name: the folder that 'adapt' wrote for this "
+        "CT (default: the installed ones)",
+    )
+
+
 def add_preset(parser: argparse.ArgumentParser) -> None:
     """--preset"""
     parser.add_argument(

@@ -21,7 +21,8 @@ examples:
   deepreg2d3d register --ct dicom/ --geometry geometry.json --xray ap.dcm lat.dcm --init start.tfm \\
                        --method dppc --out result
   deepreg2d3d register --ct ct.nrrd --geometry geometry.json --init auto --out result
-  deepreg2d3d register --ct dicom/ --xray a.dcm b.dcm --init pose.json --out result    geometry from the files' tags"""
+  deepreg2d3d register --ct dicom/ --xray a.dcm b.dcm --init pose.json --out result    geometry from the files' tags
+  deepreg2d3d register --ct ct.nrrd --weights adapted --geometry geometry.json --init pose.json --out result"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     cli_options.add_landmarks(parser)
     cli_options.add_method(parser)
+    cli_options.add_weights(parser)
     cli_options.add_preset(parser)
     cli_options.add_device(parser)
     parser.add_argument(
@@ -71,7 +73,7 @@ def run(options: argparse.Namespace) -> int:
     from .registration_run import RunOptions, load_inputs, run_registration
 
     with Progress() as progress:
-        run_options = RunOptions(options.method, options.preset, options.device)
+        run_options = RunOptions(options.method, options.preset, options.device, options.weights)
         began = time.perf_counter()
         with collected_warnings(progress) as warned:
             inputs = load_inputs(

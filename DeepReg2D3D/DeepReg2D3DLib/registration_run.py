@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from .engine.atomic import write_json
@@ -18,7 +19,7 @@ from .engine.geometry_file import View
 from .engine.initial_pose import default_pose
 from .engine.landmark_file import load_landmarks
 from .engine.landmarks import describe_pose, solve_landmarks
-from .engine.methods import get_method
+from .engine.methods import Method, get_method
 from .engine.pose_file import load_pose, save_pose
 from .engine.presets import get_preset, with_automatic_start
 from .engine.registration import Iteration, register
@@ -60,15 +61,23 @@ class Inputs:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How it is registered; checked as soon as they are given. Raises InputError for what cannot run here."""
+    """How it is registered; checked as soon as they are given. Raises InputError for what cannot run here.
+
+    weights: a folder of networks in place of the installed ones of the same name.
+    """
 
     method: str
     preset: str
     device: str = "auto"
+    weights: Path | None = None
 
     def __post_init__(self) -> None:
         get_preset(self.preset)
-        get_method(self.method, resolve_device(self.device))
+        self.built(resolve_device(self.device))
+
+    def built(self, device: torch.device) -> Method:
+        """The method, its networks on ``device``."""
+        return get_method(self.method, device, self.weights)
 
 
 def load_inputs(
@@ -141,6 +150,7 @@ def run_registration(
     began = time.perf_counter()
     with collected_warnings(progress) as more:
         setup = RegistrationSetup.prepare(inputs.volume, resolve_device(options.device))
+        method = options.built(setup.device)
         prepared = time.perf_counter()
         preset = get_preset(options.preset)
         steps = sum(level.steps for level in preset.levels)
@@ -148,9 +158,7 @@ def run_registration(
             progress.note("looking for a start ...")
             preset = with_automatic_start(preset)
         try:
-            for iteration in register(
-                None, inputs.xrays, inputs.start, method=options.method, preset=preset, setup=setup
-            ):
+            for iteration in register(None, inputs.xrays, inputs.start, method=method, preset=preset, setup=setup):
                 iterations.append(_without_images(iteration))
                 progress.update(iteration.index, max(steps, iteration.index), _line(iteration))
         except KeyboardInterrupt:

@@ -10,7 +10,7 @@ from DeepReg2D3DLib.engine.errors import InputError
 from DeepReg2D3DLib.engine.methods import METHODS, Method, get_method
 from DeepReg2D3DLib.engine.patch_matching import PatchMatching
 from DeepReg2D3DLib.engine.presets import PRESETS, get_preset
-from DeepReg2D3DLib.engine.weights import load_network, read_manifest
+from DeepReg2D3DLib.engine.weights import load_network, network_loader, read_manifest, save_network
 
 
 def test_dppc_needs_nothing():
@@ -54,6 +54,41 @@ def test_the_shipped_weights_match_their_manifest_and_make_their_methods():
         parameters = sum(p.numel() for p in load_network(name).parameters())
         assert parameters == entry["parameters"]
         assert entry["training"]["held_out"] == ["thoracolumbar_a", "lumbar_c"]
+
+
+@pytest.fixture
+def adapted(tmp_path):
+    """A folder with a flow network that answers otherwise than the shipped one."""
+    entry = read_manifest()["deep-iterative-flow"]
+    network = load_network("deep-iterative-flow")
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.mul_(0.5)
+    save_network("deep-iterative-flow", network, entry["architecture"], {}, tmp_path)
+    return tmp_path
+
+
+def test_networks_of_a_folder_stand_in_for_the_installed_ones(adapted):
+    load = network_loader(torch.device("cpu"), adapted)
+    flows = [net.state_dict() for net in (load_network("deep-iterative-flow"), load("deep-iterative-flow"))]
+    assert any(not torch.equal(flows[0][key], flows[1][key]) for key in flows[0])
+    judges = [net.state_dict() for net in (load_network("deep-iterative-weights"), load("deep-iterative-weights"))]
+    assert all(torch.equal(judges[0][key], judges[1][key]) for key in judges[0])
+    assert get_method("deep-iterative", weights=adapted).learned
+
+
+def test_a_folder_without_networks_of_the_method_is_refused(adapted, tmp_path):
+    with pytest.raises(InputError, match="no network of method 'dppc-attention'"):
+        get_method("dppc-attention", weights=adapted)
+    with pytest.raises(InputError, match="holds no network weights"):
+        get_method("deep-iterative", weights=tmp_path / "elsewhere")
+
+
+def test_a_damaged_network_of_a_folder_is_told_with_the_way_out(adapted):
+    path = adapted / "deep-iterative-flow.pt"
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(InputError, match="leave --weights out"):
+        get_method("deep-iterative", weights=adapted)
 
 
 def test_unknown_names_are_refused_with_the_known_ones():

@@ -15,8 +15,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
+from torch import nn
 
 from .agreed_matching import AgreedMatching
 from .correspondences import CorrespondenceFinder, Matches, Scene, Weighting
@@ -25,7 +27,7 @@ from .flow_matching import FlowMatching
 from .patch_matching import FlowCentredMatching, PatchMatching
 from .point_matching import PointFlowMatching
 from .weighting import LearnedWeights
-from .weights import MissingWeights, load_network
+from .weights import MissingWeights, network_loader, read_manifest
 
 
 @dataclass(frozen=True)
@@ -54,32 +56,33 @@ class Method:
         return Matches(matches.pixels, self.weighting.weigh(scene, matches), matches.flow)
 
 
-MethodBuilder = Callable[[torch.device], Method]
+Load = Callable[[str], nn.Module]
+MethodBuilder = Callable[[Load], Method]
 
 
-def _dppc(device: torch.device) -> Method:
+def _dppc(load: Load) -> Method:
     return Method("dppc", PatchMatching())
 
 
-def _deep_iterative(device: torch.device) -> Method:
-    flow = PointFlowMatching(load_network("deep-iterative-flow", device))
-    weights = LearnedWeights(load_network("deep-iterative-weights", device))
+def _deep_iterative(load: Load) -> Method:
+    flow = PointFlowMatching(load("deep-iterative-flow"))
+    weights = LearnedWeights(load("deep-iterative-weights"))
     return Method("deep-iterative", flow, weights, finishing=AgreedMatching(flow, weights), learned=True)
 
 
-def _dppc_cl_refinement(device: torch.device) -> Method:
-    flow = FlowMatching(load_network("dppc-cl-refinement-flow", device))
+def _dppc_cl_refinement(load: Load) -> Method:
+    flow = FlowMatching(load("dppc-cl-refinement-flow"))
     return Method("dppc-cl-refinement", FlowCentredMatching(flow), finishing=PatchMatching(), learned=True)
 
 
-def _dppc_attention(device: torch.device) -> Method:
-    weights = LearnedWeights(load_network("dppc-attention-weights", device))
+def _dppc_attention(load: Load) -> Method:
+    weights = LearnedWeights(load("dppc-attention-weights"))
     return Method("dppc-attention", PatchMatching(), weights, learned=True)
 
 
-def _ppc_flow_attention(device: torch.device) -> Method:
-    flow = FlowMatching(load_network("ppc-flow-attention-flow", device))
-    weights = LearnedWeights(load_network("ppc-flow-attention-weights", device))
+def _ppc_flow_attention(load: Load) -> Method:
+    flow = FlowMatching(load("ppc-flow-attention-flow"))
+    weights = LearnedWeights(load("ppc-flow-attention-weights"))
     return Method("ppc-flow-attention", flow, weights, learned=True)
 
 
@@ -90,21 +93,33 @@ METHODS: dict[str, MethodBuilder] = {
     "dppc-attention": _dppc_attention,
     "ppc-flow-attention": _ppc_flow_attention,
 }
-"""Builders by name. A builder raises InputError when its weights are missing."""
+"""Builders by name, from what loads their networks. A builder raises InputError when its weights are missing."""
 METHOD_NAMES = tuple(METHODS)
 
 
-def get_method(name: str, device: torch.device | str = "cpu") -> Method:
+def get_method(name: str, device: torch.device | str = "cpu", weights: Path | None = None) -> Method:
     """The method of a name, its networks on ``device``.
 
-    Raises InputError for an unknown name, and for a learned method without trained weights, naming ``--method dppc``.
+    weights: a folder of networks that stand in for the installed ones of the same name (those adapted to one CT).
+    Raises InputError for an unknown name, for a learned method without trained weights, naming ``--method dppc``, and
+    for a folder that holds none of the method's networks.
     """
     if name not in METHODS:
         raise InputError(f"Unknown method '{name}'. Known methods: {', '.join(METHODS)}.")
+    load = network_loader(torch.device(device), weights)
+    asked: list[str] = []
+
+    def noted(network: str) -> nn.Module:
+        asked.append(network)
+        return load(network)
+
     try:
-        return METHODS[name](torch.device(device))
+        method = METHODS[name](noted)
     except MissingWeights as missing:
         raise InputError(
             f"Method '{name}' needs trained weights, and none come with this version ({missing}). Use --method dppc, "
             "which needs no training, or train them with deepreg2d3d train."
         ) from missing
+    if weights is not None and not set(asked) & set(read_manifest(weights)):
+        raise InputError(f"{weights}: holds no network of method '{name}'. Leave --weights out, or choose its method.")
+    return method

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,16 @@ from .networks import build_network
 MANIFEST = "manifest.json"
 FORMAT = "deepreg2d3d-models"
 LARGEST_FILE = 64 * 1024 * 1024
-_MEND = "Install the program again, or use --method dppc, which needs no weights."
 
 
 class MissingWeights(InputError):
     """No weights of this name are in the manifest."""
+
+
+def _mend(folder: Path) -> str:
+    if folder == models_dir():
+        return "Install the program again, or use --method dppc, which needs no weights."
+    return "Make that folder again, or leave --weights out."
 
 
 def read_manifest(folder: Path | None = None) -> dict[str, Any]:
@@ -42,7 +48,7 @@ def read_manifest(folder: Path | None = None) -> dict[str, Any]:
             raise KeyError("format")
         return dict(content["networks"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: the list of network weights cannot be read ({error}). {_MEND}") from error
+        raise InputError(f"{path}: the list of network weights cannot be read ({error}). {_mend(folder)}") from error
 
 
 def load_network(name: str, device: torch.device | str = "cpu", folder: Path | None = None) -> nn.Module:
@@ -56,25 +62,37 @@ def load_network(name: str, device: torch.device | str = "cpu", folder: Path | N
         raise MissingWeights(f"No trained weights named '{name}' come with this version. Use --method dppc.")
     path = folder / str(entry.get("file", ""))
     if path.parent != folder or not path.is_file():
-        raise InputError(f"The weights '{name}' are missing ({path} is not there). {_MEND}")
+        raise InputError(f"The weights '{name}' are missing ({path} is not there). {_mend(folder)}")
     if path.stat().st_size > LARGEST_FILE:
-        raise InputError(f"{path}: this file is too large to be the weights '{name}'. {_MEND}")
+        raise InputError(f"{path}: this file is too large to be the weights '{name}'. {_mend(folder)}")
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != entry.get("sha256"):
-        raise InputError(f"{path}: the file was altered or cut off (its SHA-256 is not the manifest's). {_MEND}")
+        raise InputError(
+            f"{path}: the file was altered or cut off (its SHA-256 is not the manifest's). {_mend(folder)}"
+        )
     try:
         network = build_network(entry["architecture"], entry["config"])
         tensors = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in tensors.items()})
     except Exception as error:  # torch raises many kinds for a file that isn't what it says
         kind = entry.get("architecture")
-        raise InputError(f"{path}: these are not weights of '{kind}' ({error}). {_MEND}") from error
+        raise InputError(f"{path}: these are not weights of '{kind}' ({error}). {_mend(folder)}") from error
     return network.to(device).eval().requires_grad_(False)
 
 
-def save_network(
-    name: str, network: nn.Module, architecture: str, description: dict[str, Any], folder: Path
-) -> Path:
+def network_loader(device: torch.device, adapted: Path | None = None) -> Callable[[str], nn.Module]:
+    """What loads networks by name onto ``device``: those that the folder ``adapted`` holds from there, others from the
+    installed ones.
+
+    Raises InputError at once when ``adapted`` holds no weights.
+    """
+    held = {} if adapted is None else read_manifest(adapted)
+    if adapted is not None and not held:
+        raise InputError(f"{adapted}: holds no network weights; deepreg2d3d adapt and train write such a folder.")
+    return lambda name: load_network(name, device, adapted if name in held else None)
+
+
+def save_network(name: str, network: nn.Module, architecture: str, description: dict[str, Any], folder: Path) -> Path:
     """Write a network's weights in half precision as ``<name>.pt`` and enter it in the manifest.
 
     ``description``: what it was trained on and how, its date, licence and known limits. Returns the file.
