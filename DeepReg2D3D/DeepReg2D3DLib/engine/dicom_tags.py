@@ -34,7 +34,7 @@ _HEADER = """
     PatientOrientationCodeSequence PatientGantryRelationshipCodeSequence PatientEquipmentRelationshipCodeSequence
     RadiationMachineSAD RTImageSID GantryAngle GantryPitchAngle PatientSupportAngle TableTopPitchAngle
     TableTopRollAngle TableTopEccentricAngle BeamLimitingDeviceAngle ImagePlanePixelSpacing RTImagePlane
-    RTImagePosition RTImageOrientation XRayImageReceptorTranslation XRayImageReceptorAngle
+    RTImagePosition RTImageOrientation XRayImageReceptorTranslation XRayImageReceptorAngle BurnedInAnnotation
     SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence
 """.split()
 _PIXELS = """
