@@ -129,6 +129,7 @@ def _register_item(task: _Task) -> dict[str, Any]:
     """One item, in a child process; its output goes to log.txt."""
     import torch
 
+    from .first_pose import StartRequest
     from .progress import Progress, collected_warnings
     from .registration_run import RunOptions, load_inputs, run_registration
 
@@ -140,9 +141,8 @@ def _register_item(task: _Task) -> dict[str, Any]:
             options = RunOptions(settings.method, settings.preset, settings.device)
             with collected_warnings(progress) as warned:
                 init = "auto" if item.start is not None else item.init
-                inputs = load_inputs(
-                    item.ct, item.geometry, item.xrays or None, init, None, item.landmarks, progress.note
-                )
+                request = StartRequest(init, None if item.start is not None else item.landmarks)
+                inputs = load_inputs(item.ct, item.geometry, item.xrays or None, request, tell=progress.note)
             if item.start is not None:
                 start = torch.tensor(item.start, dtype=torch.float64)
                 inputs = replace(inputs, start=start, automatic=False)

@@ -11,14 +11,15 @@ from .engine.case_file import load_case
 from .engine.errors import InputError
 from .engine.json_file import read_text
 
+_NO_FILES = ("auto", "centre")
 COLUMNS = ("name", "ct", "xrays", "geometry", "init", "landmarks")
 SEPARATOR = ";"
 
 
 @dataclass(frozen=True)
 class BatchItem:
-    """One registration. xrays: empty for those that the geometry names. init: a pose file, "auto", or None for none;
-    start: ct_to_world as nested lists, of a case folder that lists starts."""
+    """One registration. xrays: empty for those that the geometry names. init: a pose file, "auto", "centre", or
+    None; start: ct_to_world as nested lists, of a case folder that lists starts."""
 
     name: str
     ct: Path
@@ -30,7 +31,7 @@ class BatchItem:
 
     def files(self) -> list[Path]:
         """Every file the item names."""
-        init = [] if self.init in (None, "auto") else [Path(self.init)]
+        init = [] if self.init in (None, *_NO_FILES) else [Path(self.init)]
         return [p for p in (self.ct, *self.xrays, self.geometry, self.landmarks, *init) if p is not None]
 
 
@@ -90,7 +91,7 @@ def _of_table(path: Path) -> list[BatchItem]:
         if name in (".", "..") or any(c in name for c in '/\\:*?"<>|') or not name.isprintable():
             raise InputError(f"{path}: line {number}: the name '{name}' can't be the name of a folder.")
         init = values["init"] or None
-        if init and init != "auto":
+        if init and init not in _NO_FILES:
             init = str(path.parent / init)
         images = tuple(path.parent / part.strip() for part in values["xrays"].split(SEPARATOR) if part.strip())
         ct, geometry, marks = (file(values[key]) for key in ("ct", "geometry", "landmarks"))

@@ -30,6 +30,7 @@ def run(options: argparse.Namespace) -> int:
     from .engine.methods import get_method
     from .engine.metrics import mrpd, mtre
     from .engine.pose_file import load_pose
+    from .first_pose import StartRequest
     from .registration_run import RunOptions, load_inputs, run_registration
 
     folder = options.out / "case"
@@ -42,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
         except InputError:
             method = "dppc"
         began = time.perf_counter()
-        inputs = load_inputs(case.ct, case.geometry, None, str(start))
+        inputs = load_inputs(case.ct, case.geometry, None, StartRequest(str(start)))
         loaded = time.perf_counter() - began
         status = run_registration(inputs, RunOptions(method, "accurate"), options.out, progress, load_seconds=loaded)
     if status in (DONE, UNRELIABLE):

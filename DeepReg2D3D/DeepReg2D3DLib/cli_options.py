@@ -62,6 +62,18 @@ def add_landmarks(parser: argparse.ArgumentParser, required: bool = False) -> No
     )
 
 
+def add_roi(parser: argparse.ArgumentParser) -> None:
+    """--roi and --roi-label"""
+    parser.add_argument(
+        "--roi",
+        type=Path,
+        metavar="FILE",
+        help="register one structure, where others move: a label map or segmentation on the CT (NRRD, .seg.nrrd, "
+        "NIfTI, MHA), an ROI of 3D Slicer (.mrk.json), or a box in JSON (low_mm and high_mm, LPS)",
+    )
+    parser.add_argument("--roi-label", metavar="N", help="of several labels the one that is meant: number or name")
+
+
 def add_method(parser: argparse.ArgumentParser, several: bool = False) -> None:
     """--method, one or several names."""
     common = {"choices": METHODS, "metavar": "NAME", "help": f"one of {', '.join(METHODS)} (default: %(default)s)"}

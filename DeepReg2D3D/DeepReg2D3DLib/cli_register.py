@@ -22,7 +22,9 @@ examples:
                        --method dppc --out result
   deepreg2d3d register --ct ct.nrrd --geometry geometry.json --init auto --out result
   deepreg2d3d register --ct dicom/ --xray a.dcm b.dcm --init pose.json --out result    geometry from the files' tags
-  deepreg2d3d register --ct ct.nrrd --weights adapted --geometry geometry.json --init pose.json --out result"""
+  deepreg2d3d register --ct ct.nrrd --weights adapted --geometry geometry.json --init pose.json --out result
+  deepreg2d3d register --ct ct.nrrd --geometry geometry.json --init pose.json --roi spine.seg.nrrd --roi-label L3 \\
+                       --out result                  one vertebra, wherever the others went"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,9 +43,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--init",
         metavar="FILE",
         help="first pose: pose.json or a rigid ITK transform (.tfm, .txt), or 'auto', which looks for one around the "
-        "CT's orientation in world; without it the CT's centre is put where the views' principal rays meet, unrotated",
+        "CT's orientation in world, or 'centre' (as without it): the CT's centre, or that of the --roi, is put where "
+        "the views' principal rays meet",
+    )
+    parser.add_argument(
+        "--angles",
+        metavar="TEXT",
+        help="for these starts, how the first view sees the patient, for a geometry that does not know the patient: "
+        "AP, PA, LL, RL, or C-arm angles such as 'LAO 30' or 'RAO 20 CRA 15' (default: as the CT lies in world)",
     )
     cli_options.add_landmarks(parser)
+    cli_options.add_roi(parser)
     cli_options.add_method(parser)
     cli_options.add_weights(parser)
     cli_options.add_preset(parser)
@@ -69,20 +79,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Register and write the results; returns the exit status."""
+    from .engine.errors import InputError
+    from .first_pose import StartRequest
     from .registration_exports import Exports, dicom_source
     from .registration_run import RunOptions, load_inputs, run_registration
 
     with Progress() as progress:
         run_options = RunOptions(options.method, options.preset, options.device, options.weights)
+        start = StartRequest(options.init, options.landmarks, options.angles)
+        if options.roi is None and options.roi_label is not None:
+            raise InputError("--roi-label says which label of --roi is meant; give --roi, too.")
         began = time.perf_counter()
         with collected_warnings(progress) as warned:
             inputs = load_inputs(
                 options.ct,
                 options.geometry,
                 options.xray,
-                options.init,
+                start,
                 options.frame,
-                options.landmarks,
+                None if options.roi is None else (options.roi, options.roi_label),
                 progress.note,
             )
             source = dicom_source(options.ct, inputs.views) if options.dicom_sro else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,15 +15,15 @@ from .engine.device import resolve_device
 from .engine.dicom_geometry import Frame
 from .engine.errors import InputError
 from .engine.geometry_file import View
-from .engine.initial_pose import default_pose
-from .engine.landmark_file import load_landmarks
-from .engine.landmarks import describe_pose, solve_landmarks
 from .engine.methods import Method, get_method
-from .engine.pose_file import load_pose, save_pose
+from .engine.pose_file import save_pose
 from .engine.presets import get_preset, with_automatic_start
 from .engine.registration import Iteration, register
 from .engine.report import RunFacts, Seconds, build_report
 from .engine.setup import RegistrationSetup
+from .engine.structure import Structure, structure_setup
+from .engine.structure_file import load_structure
+from .engine.structure_registration import register_structure
 from .engine.view_files import load_views
 from .engine.volume import Volume
 from .engine.volume_io import load_volume
@@ -33,10 +32,10 @@ from .engine.xray_io import load_xray
 from .evaluation.registration_report import ReportInputs, write_registration_report
 from .evaluation.result_pictures import write_pictures
 from .exit_status import DONE, INTERRUPTED, UNRELIABLE
+from .first_pose import StartRequest
 from .progress import Progress, collected_warnings
 from .registration_exports import Exports, write_exports
 
-AUTOMATIC = "auto"
 _STATUS_WORDS = {
     "converged": "converged",
     "stopped": "stopped (at the limit of iterations, still moving a little)",
@@ -48,7 +47,8 @@ _STATUS_WORDS = {
 class Inputs:
     """What is registered. start: ct_to_world (4, 4) float64; automatic: only its orientation is meant.
 
-    views: with the sources of their numbers, in the order of the X-rays. files: what a file is -> its path.
+    views: with the sources of their numbers, in the order of the X-rays. files: what a file is -> its path. structure:
+    the one part of the CT that is registered (None: all of it).
     """
 
     volume: Volume
@@ -57,6 +57,7 @@ class Inputs:
     automatic: bool = False
     views: tuple[View, ...] = ()
     files: Mapping[str, Path | None] = field(default_factory=dict)
+    structure: Structure | None = None
 
 
 @dataclass(frozen=True)
@@ -84,32 +85,21 @@ def load_inputs(
     ct: Path,
     geometry: Path | None,
     images: Sequence[Path] | None,
-    start: str | None,
+    start: StartRequest,
     frame: Frame = None,
-    landmarks: Path | None = None,
+    roi: tuple[Path, str | None] | None = None,
     tell: Callable[[str], None] = print,
 ) -> Inputs:
     """Read and check everything; small files first, so that mistakes show before a large CT is read.
 
     geometry: None where the images are DICOM files that carry their own. images: one per view in the geometry's order,
-    or None for those it names. start: a pose file, "auto" for the automatic start, or None for the pose that the
-    landmarks of a file give, or else for the default pose, which is told in a Python warning. frame: of DICOM files
-    with several. tell: is given the lines that say how well landmarks fit. Raises InputError.
+    or None for those it names. frame: of DICOM files with several. roi: a file with a region of interest, and its
+    label. tell: is given the lines that say how well landmarks fit. Raises InputError.
     """
     views = load_views(geometry, images, frame)
-    automatic = start == AUTOMATIC
-    if automatic:
-        start = None
-    elif start is not None and landmarks is not None:
-        raise InputError("--init and --landmarks both give a first pose; leave one of them out.")
-    pose = None if start is None else load_pose(start)
-    if landmarks is not None:
-        cameras = [view.camera for view in views]
-        names = [camera.name for camera in cameras]
-        solved = solve_landmarks(load_landmarks(landmarks, names), cameras)
-        pose = solved.ct_to_world
-        for line in describe_pose(solved, names):
-            tell(line)
+    cameras = [view.camera for view in views]
+    pose = start.from_files(cameras, tell)
+    structure = None if roi is None else load_structure(*roi)
     xrays = []
     for view in views:
         if view.image is None:
@@ -117,17 +107,12 @@ def load_inputs(
         xrays.append(load_xray(view.image, view.camera, view.image_kind, view.frame))
     volume = load_volume(ct)
     if pose is None:
-        pose = default_pose([view.camera for view in views], volume.centre)
-    if start is None and landmarks is None and not automatic:
-        where = "where the principal rays meet" if len(views) > 1 else "on the principal ray"
-        warnings.warn(
-            f"no first pose was given (--init): the CT's centre starts {where}, unrotated. If the result is wrong, "
-            "give a pose within about 50 mm and 10 degrees, or --init auto.",
-            stacklevel=2,
-        )
-    files = {"CT": ct, "geometry": geometry, "landmarks": landmarks, "pose": None if start is None else Path(start)}
+        pose = start.in_beam(cameras, volume.centre if structure is None else structure.centre)
+    files = {"CT": ct, "geometry": geometry, "landmarks": start.landmarks, "pose": start.pose_file}
     files |= {f"X-ray {view.name}": view.image for view in views}
-    return Inputs(volume, xrays, pose, automatic, tuple(views), files)
+    if roi is not None:
+        files["region"] = roi[0]
+    return Inputs(volume, xrays, pose, start.automatic, tuple(views), files, structure)
 
 
 def run_registration(
@@ -150,6 +135,7 @@ def run_registration(
     began = time.perf_counter()
     with collected_warnings(progress) as more:
         setup = RegistrationSetup.prepare(inputs.volume, resolve_device(options.device))
+        alone = None if inputs.structure is None else structure_setup(setup, inputs.structure)
         method = options.built(setup.device)
         prepared = time.perf_counter()
         preset = get_preset(options.preset)
@@ -157,8 +143,13 @@ def run_registration(
         if inputs.automatic:
             progress.note("looking for a start ...")
             preset = with_automatic_start(preset)
+        if alone is None:
+            run = register(None, inputs.xrays, inputs.start, method=method, preset=preset, setup=setup)
+        else:
+            run = register_structure(setup, alone, inputs.xrays, inputs.start, method=method, preset=preset)
+            steps += preset.levels[0].steps
         try:
-            for iteration in register(None, inputs.xrays, inputs.start, method=method, preset=preset, setup=setup):
+            for iteration in run:
                 iterations.append(_without_images(iteration))
                 progress.update(iteration.index, max(steps, iteration.index), _line(iteration))
         except KeyboardInterrupt:
@@ -177,6 +168,7 @@ def run_registration(
         device=setup.device.type,
         seconds=Seconds(load_seconds, prepared - began, finished - prepared),
         warnings=all_warnings,
+        region=None if inputs.structure is None else inputs.structure.name,
     )
     save_pose(iterations[-1].ct_to_world, out / "pose.json")
     save_pose(iterations[-1].ct_to_world, out / "pose.tfm")
@@ -185,7 +177,7 @@ def run_registration(
     outcome = "interrupted" if interrupted else status
     progress.note("drawing the pictures ...")
     poses = [iteration.ct_to_world for iteration in iterations]
-    write_pictures(out, inputs.volume, inputs.xrays, poses, outcome)
+    write_pictures(out, inputs.volume if alone is None else alone.volume, inputs.xrays, poses, outcome)
     write_registration_report(out, report, ReportInputs(inputs.volume, inputs.views, outcome, inputs.files))
     written: list[Path] = []
     if exports is not None:

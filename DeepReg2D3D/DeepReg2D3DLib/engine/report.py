@@ -31,7 +31,8 @@ class Seconds:
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What a report says beside the iterations. status: converged, stopped or unreliable."""
+    """What a report says beside the iterations. status: converged, stopped or unreliable; region: the name of the one
+    structure that was registered (None: the whole CT)."""
 
     status: str
     method: str
@@ -39,6 +40,7 @@ class RunFacts:
     device: str
     seconds: Seconds
     warnings: Sequence[str] = field(default_factory=tuple)
+    region: str | None = None
 
 
 def build_report(iterations: Sequence[Iteration], facts: RunFacts) -> dict[str, Any]:
@@ -48,7 +50,7 @@ def build_report(iterations: Sequence[Iteration], facts: RunFacts) -> dict[str, 
     similarity at the start and at the end, its gain, correspondences and motion of the last step.
     """
     first, last = iterations[0], iterations[-1]
-    return {
+    report = {
         "format": FORMAT,
         "version": 1,
         "status": facts.status,
@@ -73,6 +75,7 @@ def build_report(iterations: Sequence[Iteration], facts: RunFacts) -> dict[str, 
         "warnings": list(facts.warnings),
         "versions": versions(),
     }
+    return report if facts.region is None else report | {"region": facts.region}
 
 
 def versions() -> dict[str, str]:
