@@ -114,6 +114,7 @@ class DeepReg2D3DParameterNode:
     ctDisplay: CtDisplay = CtDisplay.SURFACE
     showBeams: bool = True
     showLayout: bool = True
+    showCtSlices: bool = False
     result: str = ""
 
 

@@ -41,13 +41,39 @@ def test_a_recording_keeps_poses_and_numbers(a_recording):
     assert [pose[0, 3] for pose in recorded_poses(a_recording.sequence)] == [0, 5, 10, 15]
 
 
-def test_replay_moves_its_own_node(scene, a_recording):
-    shown = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
-    a_recording.replay(1, shown)
+def test_the_browser_goes_to_an_iteration(scene, a_recording):
+    a_recording.select(1)
+    assert a_recording.selected == a_recording.browser.GetSelectedItemNumber() == 1
     matrix = vtk.vtkMatrix4x4()
-    shown.GetMatrixTransformToParent(matrix)
+    a_recording.browser.GetProxyNode(a_recording.sequence).GetMatrixTransformToParent(matrix)
     np.testing.assert_allclose(matrix_from_vtk(matrix), transform_to_ras(a_recording.pose(1)))
-    assert a_recording.browser.GetSelectedItemNumber() == 1
+
+
+def test_a_record_is_found_again_in_a_loaded_scene(scene, a_recording):
+    found = RunRecording.of_scene(scene, a_recording.sequence)
+    assert found.table is a_recording.table and found.browser is a_recording.browser
+    iterations = found.iterations()
+    assert [each.pose[0, 3] for each in iterations] == [0, 5, 10, 15]
+    assert [each.motion_mm for each in iterations] == [10, 9, 8, 7]
+    assert iterations[-1].final and iterations[-1].status == "converged"
+
+
+def test_numbers_that_were_read_as_words_are_numbers_again(scene, a_recording):
+    table = a_recording.table.GetTable()
+    words = vtk.vtkStringArray()
+    words.SetName("similarity")
+    for index in range(4):
+        words.InsertNextValue(str(table.GetColumnByName("similarity").GetTuple1(index)))
+    table.RemoveColumnByName("similarity")
+    table.AddColumn(words)
+    found = RunRecording.of_scene(scene, a_recording.sequence)
+    assert found.table.GetTable().GetColumnByName("similarity").GetTuple1(3) == pytest.approx(0.8)
+
+
+def test_a_sequence_of_somebody_else_is_no_record(scene, a_recording):
+    scene.RemoveNode(a_recording.table)
+    assert RunRecording.of_scene(scene, a_recording.sequence) is None
+    assert RunRecording.of_scene(scene, scene.AddNewNodeByClass("vtkMRMLSequenceNode")) is None
 
 
 def test_a_removed_recording_leaves_nothing(scene, a_recording):

@@ -25,6 +25,8 @@ def test_its_camera_and_the_source_of_each_number(tmp_path):
     for name in ("source_to_detector_mm", "pixel_spacing_mm", "angles_deg"):
         assert answer["provenance"][name] == "DICOM"
     assert answer["provenance"]["principal_point_px"] == "assumed"  # no tag says it
+    assert "(0018,1110)" in answer["details"]["source_to_detector_mm"]
+    assert "(0018,1511)" in answer["details"]["angles_deg"]
     dicom_files.assert_no_secrets(str({**answer, "image": None, "mask": None}))
 
 

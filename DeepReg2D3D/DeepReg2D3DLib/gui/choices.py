@@ -95,19 +95,46 @@ class CtDisplay(Enum):
 
 
 class PosePreset(Enum):
-    """Usual starting poses."""
+    """How the patient lies in the X-rays, against how the CT was scanned; the value is the logic's name."""
 
-    CENTRE = "centre"
-    AUTO = "auto"
     SUPINE = "supine"
     PRONE = "prone"
+    LEFT = "left"
+    RIGHT = "right"
     FEET_FIRST = "feet-first"
+    FEET_FIRST_PRONE = "feet-first-prone"
 
     def label(self) -> str:
         return {
-            PosePreset.CENTRE: _("Center on the X-rays"),
-            PosePreset.AUTO: _("Automatic start"),
-            PosePreset.SUPINE: _("As scanned, centered"),
-            PosePreset.PRONE: _("Turned over (prone), centered"),
-            PosePreset.FEET_FIRST: _("Feet first, centered"),
+            PosePreset.SUPINE: _("As scanned"),
+            PosePreset.PRONE: _("Turned over (prone)"),
+            PosePreset.LEFT: _("On the left side"),
+            PosePreset.RIGHT: _("On the right side"),
+            PosePreset.FEET_FIRST: _("Feet first"),
+            PosePreset.FEET_FIRST_PRONE: _("Feet first, turned over"),
+        }[self]
+
+
+class CArmView(Enum):
+    """Usual directions of a C-arm; the value is (primary, secondary) in degrees."""
+
+    PA = (0.0, 0.0)
+    AP = (180.0, 0.0)
+    LATERAL_LEFT = (90.0, 0.0)
+    LATERAL_RIGHT = (-90.0, 0.0)
+    LAO = (45.0, 0.0)
+    RAO = (-30.0, 0.0)
+    CRANIAL = (0.0, 30.0)
+    CAUDAL = (0.0, -30.0)
+
+    def label(self) -> str:
+        return {
+            CArmView.PA: _("PA: source behind the patient (0\N{DEGREE SIGN})"),
+            CArmView.AP: _("AP: source in front (180\N{DEGREE SIGN})"),
+            CArmView.LATERAL_LEFT: _("Lateral, detector at the left (90\N{DEGREE SIGN})"),
+            CArmView.LATERAL_RIGHT: _("Lateral, detector at the right (-90\N{DEGREE SIGN})"),
+            CArmView.LAO: _("LAO 45\N{DEGREE SIGN}"),
+            CArmView.RAO: _("RAO 30\N{DEGREE SIGN}"),
+            CArmView.CRANIAL: _("Cranial 30\N{DEGREE SIGN}"),
+            CArmView.CAUDAL: _("Caudal 30\N{DEGREE SIGN}"),
         }[self]

@@ -6,7 +6,8 @@ from slicer.i18n import tr as _
 
 from ..mrml.carm import CArmNumbers, camera_with_numbers, numbers_from_camera
 from ..mrml.input_files import declared_kind
-from ..mrml.xray_node import camera_of, provenance_of, set_camera
+from ..mrml.xray_node import camera_of, details_of, provenance_of, set_camera, set_details
+from .choices import CArmView
 
 EDITED = "user"
 KINDS = ("auto", "intensity", "line_integral")
@@ -42,10 +43,11 @@ class GeometryForm:
     Args:
         ui: the section's widgets.
         applied: f(node, kind), called after the node got a new geometry; kind: another kind of image, else None.
+        previewed: f(node, camera), called while the numbers are edited; camera None: they are no longer.
     """
 
-    def __init__(self, ui, applied) -> None:
-        self._ui, self._applied = ui, applied
+    def __init__(self, ui, applied, previewed) -> None:
+        self._ui, self._applied, self._previewed = ui, applied, previewed
         self._node = None
         self._filling = False
         self._enabled = True
@@ -55,24 +57,33 @@ class GeometryForm:
         self._values: dict[str, float] = {}
         for text in (_("Find out"), _("Photons (bone dark)"), _("Line integrals (bone bright)")):
             ui.imageKindComboBox.addItem(text)
+        ui.carmViewComboBox.addItem(_("Usual directions..."))
+        for view in CArmView:
+            ui.carmViewComboBox.addItem(view.label())
+        ui.carmViewComboBox.activated.connect(self._on_direction)
         for _attribute, _index, box, _label, _name in _FIELDS:
             getattr(ui, box).valueChanged.connect(self._remember(box))
         ui.viewNameEdit.textChanged.connect(self._on_name)
         ui.mirroredCheckBox.toggled.connect(self._on_mirrored)
         ui.imageKindComboBox.currentIndexChanged.connect(self._on_kind)
         ui.geometryApplyButton.clicked.connect(self._on_apply)
-        ui.geometryCancelButton.clicked.connect(lambda *_args: self.show(self._node))
+        ui.geometryCancelButton.clicked.connect(lambda *_args: self.show(self._node, anew=True))
 
     def set_enabled(self, enabled: bool) -> None:
         self._enabled = enabled
         self._mark(self._changed)
 
-    def show(self, node) -> None:
-        """Shows the node's geometry."""
+    def show(self, node, anew: bool = False) -> None:
+        """Shows the node's geometry; what is being edited stays, but where it is to be shown anew."""
+        if node is self._node and self._changed and not anew:
+            return
+        if self._node is not None and self._changed and self._node.GetScene() is not None:
+            self._previewed(self._node, None)
         self._node = node
         if node is None:
+            self._changed = False
             return
-        camera, origin = camera_of(node), provenance_of(node) or {}
+        camera, origin, details = camera_of(node), provenance_of(node), details_of(node)
         numbers = numbers_from_camera(camera)
         self._filling = True
         self._name = node.GetName()
@@ -87,8 +98,10 @@ class GeometryForm:
             # The spin box rounds; the exact number is kept for what nobody touches.
             self._shown[box] = self._values[box] = value
             getattr(self._ui, label).setText(source_words(origin.get(name)))
+            getattr(self._ui, label).setToolTip(details.get(name) or _("Where this number came from."))
         self._ui.mirroredCheckBox.setChecked(numbers.mirrored)
         self._ui.mirroredSourceLabel.setText(source_words(origin.get("mirrored")))
+        self._ui.mirroredSourceLabel.setToolTip(details.get("mirrored") or _("Where this number came from."))
         self._ui.imageKindComboBox.setCurrentIndex(self._kind)
         self._filling = False
         self._mark(False)
@@ -98,6 +111,7 @@ class GeometryForm:
             if not self._filling:
                 self._values[box] = float(value)
                 self._mark(True)
+                self._preview()
 
         return changed
 
@@ -110,6 +124,7 @@ class GeometryForm:
         if not self._filling:
             self._mirrored = bool(checked)
             self._mark(True)
+            self._preview()
 
     def _on_kind(self, _index) -> None:
         if not self._filling:
@@ -121,14 +136,18 @@ class GeometryForm:
         self._ui.geometryApplyButton.setEnabled(changed and self._enabled)
         self._ui.geometryCancelButton.setEnabled(changed and self._enabled)
 
-    def _on_apply(self, _checked=False) -> None:
-        node = self._node
-        if node is None:
-            return
-        camera = camera_of(node)
-        before = numbers_from_camera(camera)
+    def _on_direction(self, _index) -> None:
+        # Not the argument: Qt 5 has the signal with a text as well.
+        index = self._ui.carmViewComboBox.currentIndex
+        self._ui.carmViewComboBox.setCurrentIndex(0)
+        if index >= 1:
+            primary, secondary = list(CArmView)[index - 1].value
+            self._ui.primaryAngleSpinBox.setValue(primary)
+            self._ui.secondaryAngleSpinBox.setValue(secondary)
+
+    def _edited(self) -> CArmNumbers:
         value = self._values
-        numbers = CArmNumbers(
+        return CArmNumbers(
             source_to_detector=value["sddSpinBox"],
             source_to_isocenter=value["sodSpinBox"],
             pixel_spacing=(value["spacingUSpinBox"], value["spacingVSpinBox"]),
@@ -137,14 +156,29 @@ class GeometryForm:
             secondary_deg=value["secondaryAngleSpinBox"],
             mirrored=self._mirrored,
         )
-        origin = dict(provenance_of(node) or {})
+
+    def _preview(self) -> None:
+        if self._node is not None and self._node.GetScene() is not None:
+            self._previewed(self._node, camera_with_numbers(camera_of(self._node), self._edited()))
+
+    def _on_apply(self, _checked=False) -> None:
+        node = self._node
+        if node is None:
+            return
+        camera = camera_of(node)
+        before, numbers = numbers_from_camera(camera), self._edited()
+        origin, details = provenance_of(node), details_of(node)
         for _attribute, _index, box, _label, name in _FIELDS:
             if self._values[box] != self._shown[box]:
                 origin[name] = EDITED
+                details.pop(name, None)
         if numbers.mirrored != before.mirrored:
             origin["mirrored"] = EDITED
+            details.pop("mirrored", None)
         if self._name.strip() and self._name != node.GetName():
             node.SetName(self._name.strip())
         kind = KINDS[self._kind] if KINDS[self._kind] != declared_kind(node) else None
+        self._mark(False)
+        set_details(node, details)
         set_camera(node, camera_with_numbers(camera, numbers), origin)
         self._applied(node, kind)

@@ -38,7 +38,7 @@ class InputsSection(Section):
         header.setStretchLastSection(True)
         table.itemSelectionChanged.connect(self._on_selection)
         table.cellChanged.connect(self._on_cell)
-        self.form = GeometryForm(ui, self._apply_geometry)
+        self.form = GeometryForm(ui, self._apply_geometry, self.session.threed.preview)
         ui.loadCtButton.clicked.connect(self._on_load_ct)
         ui.loadXrayButton.clicked.connect(self._on_load_xray)
         ui.loadGeometryButton.clicked.connect(self._on_load_geometry)
@@ -123,8 +123,7 @@ class InputsSection(Section):
         node = self.selected()
         shown = bool(self.ui.editViewButton.isChecked()) and node is not None
         self.ui.geometryGroup.setVisible(shown)
-        if shown:
-            self.form.show(node)
+        self.form.show(node if shown else None)
 
     def _apply_geometry(self, node, kind) -> None:
         if kind is not None:

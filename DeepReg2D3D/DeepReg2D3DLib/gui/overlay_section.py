@@ -25,6 +25,7 @@ class OverlaySection(Section):
         ui.replayButton.toggled.connect(self._on_play)
         ui.layoutButton.toggled.connect(self._on_layout)
         ui.fitViewsButton.clicked.connect(lambda *_args: session.fit_views())
+        self.listen(session.run.shown, self._on_shown)
         self.listen(session.run.changed, self.update)
         self.listen(session.run.finished, lambda *_args: self.update())
         self.listen(session.layout_changed, self.update)
@@ -72,6 +73,12 @@ class OverlaySection(Section):
     def _on_replay(self, value) -> None:
         if not self._filling:
             self.session.run.show(round(value))
+
+    def _on_shown(self, index: int) -> None:
+        """An iteration was chosen elsewhere, such as in Slicer's sequence toolbar."""
+        was_filling, self._filling = self._filling, True
+        self.ui.replaySlider.setValue(float(index))
+        self._filling = was_filling
 
     def _on_play(self, checked) -> None:
         if checked:

@@ -8,6 +8,7 @@ from slicer.i18n import tr as _
 from ..mrml.frames import PoseNumbers
 from . import files
 from .choices import PosePreset
+from .landmarks_form import LandmarksForm
 from .section import Section
 
 TRANSLATIONS = ("translationRSlider", "translationASlider", "translationSSlider")
@@ -29,11 +30,13 @@ class PoseSection(Section):
         for name in TRANSLATIONS + ROTATIONS:
             getattr(ui, name).valueChanged.connect(self._on_value(name))
         box = ui.posePresetComboBox
-        box.addItem(_("Usual poses..."))
+        box.addItem(_("How the patient lies..."))
         self._presets = list(PosePreset)
         for preset in self._presets:
             box.addItem(preset.label())
         box.activated.connect(self._on_preset)
+        ui.poseCenterButton.clicked.connect(lambda *_args: self.logic.centerPose(wait=False))
+        ui.poseAutoButton.clicked.connect(self._on_auto)
         ui.poseUndoButton.clicked.connect(lambda *_args: session.pose.undo())
         ui.poseRedoButton.clicked.connect(lambda *_args: session.pose.redo())
         ui.poseResetButton.clicked.connect(lambda *_args: self.logic.resetPose())
@@ -45,13 +48,25 @@ class PoseSection(Section):
             shortcut.setContext(qt.Qt.WidgetWithChildrenShortcut)
             shortcut.activated.connect(button.click)
             self._shortcuts.append(shortcut)
-        self.listen(session.pose.changed, lambda *_args: self.update())
+        self.landmarks = LandmarksForm(ui, self.logic)
+        self.listen(session.landmarks.changed, self.landmarks.update)
+        self.listen(session.inputs.changed, self.update)
+        self.listen(session.pose.changed, lambda *_args: self._show_pose())
         self.listen(session.run.changed, self.update)
         self.listen(self.logic.inputsChanged, self.update)
 
     def update(self) -> None:
         """Shows the pose and what can be done with it."""
-        ui, pose = self.ui, self.session.pose
+        ui = self.ui
+        searching = self.logic.searching
+        ui.poseAutoButton.setText(_("Stop looking") if searching else _("Automatic start"))
+        ui.poseHint.setText(_("Looking for the pose. The engine answers when it is done...") if searching else "")
+        ui.poseHint.setVisible(searching)
+        self._show_pose()
+        self.landmarks.update()
+
+    def _show_pose(self) -> None:
+        ui, pose, logic = self.ui, self.session.pose, self.logic
         if not self._filling:
             self._filling = True
             numbers = pose.numbers
@@ -61,13 +76,16 @@ class PoseSection(Section):
                     _show(getattr(ui, name), float(value))
             self._filling = False
         free = pose.node is not None and not self.session.run.is_running
-        ready = free and self.session.inputs.complete
+        still = free and not logic.searching
+        ready = self.session.inputs.ready
         for name in TRANSLATIONS + ROTATIONS:
             getattr(ui, name).setEnabled(free)
-        ui.poseSelector.setEnabled(not self.session.run.is_running)
-        ui.posePresetComboBox.setEnabled(ready)
+        ui.poseSelector.setEnabled(not self.session.run.is_running and not logic.searching)
+        ui.posePresetComboBox.setEnabled(still and ready)
+        ui.poseCenterButton.setEnabled(still and ready)
+        ui.poseAutoButton.setEnabled(free and (ready or logic.searching))
         ui.poseResetButton.setEnabled(free)
-        ui.poseLoadButton.setEnabled(free and not self.logic.missingRequirements())
+        ui.poseLoadButton.setEnabled(still and not logic.missingRequirements())
         ui.poseUndoButton.setEnabled(free and pose.can_undo)
         ui.poseRedoButton.setEnabled(free and pose.can_redo)
 
@@ -112,6 +130,12 @@ class PoseSection(Section):
         self.ui.posePresetComboBox.setCurrentIndex(0)
         if 1 <= index <= len(self._presets):
             self.logic.applyPosePreset(self._presets[index - 1].value)
+
+    def _on_auto(self, _checked=False) -> None:
+        if self.logic.searching:
+            self.logic.stopAutomaticStart()
+        else:
+            self.logic.automaticStart(wait=False)
 
     def _on_load(self, _checked=False) -> None:
         path = files.open_file(_("Load a pose"), "Pose (*.json *.tfm *.txt);;(*)")

@@ -56,6 +56,8 @@ class RegisterSection(Section):
             return _("Add an X-ray view.")
         if session.pose.node is None:
             return _("Choose a transform for the pose.")
+        if self.logic.searching:
+            return _("The automatic start is looking for the pose...")
         if not session.inputs.ready:
             return _("The engine is being prepared...")
         return ""

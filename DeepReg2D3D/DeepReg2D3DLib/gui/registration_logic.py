@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import json
 
-import numpy as np
 import qt
 import slicer
 from slicer.i18n import tr as _
 
-from ..mrml.frames import PoseNumbers, numbers_from_pose
 from ..mrml.input_files import provenance
 from ..mrml.live import OverlayOptions
 from ..mrml.session import Session, SessionOptions
@@ -25,11 +23,15 @@ from ..worker.signals import Signal
 from ..worker.transports import QProcessTransport
 from . import install
 from .application import interactorOf, letEventsHappen, volumeRenderingLogic
+from .pose_actions import PoseActions
 from .results import result_record
 from .timers import Timers
 
+# The parameter node's reference to the sequence of the last run.
+RECORD = "record"
 
-class RegistrationLogic:
+
+class RegistrationLogic(PoseActions):
     """The logic without its place in Slicer; `DeepReg2D3DLogic` adds the parameter node.
 
     Attributes:
@@ -57,6 +59,8 @@ class RegistrationLogic:
         )
         self.parameters = None
         self.sampleTruth = None
+        self.searching = False
+        self.landmarkFit = None
         self._syncing = False
         self._deferred = None
         self._failures: list[str] = []
@@ -65,6 +69,11 @@ class RegistrationLogic:
         # Warnings, too; what a request was refused for comes through its own callback.
         self.client.error.connect(lambda text, _detail: self.message.emit(text))
         self.session.run.finished.connect(self._on_finished)
+        self.session.landmarks.changed.connect(self._forget_fit)
+        self.session.inputs.changed.connect(self._forget_fit)
+
+    def _forget_fit(self) -> None:
+        self.landmarkFit = None
 
     # --- engine ---
 
@@ -118,6 +127,10 @@ class RegistrationLogic:
         self._syncing = True
         try:
             ct = parameters.ct
+            if self.session.ct is not None and ct is not self.session.ct:  # what was found was about another CT
+                parameters.result = ""
+                parameters.parameterNode.SetNodeReferenceID(RECORD, None)
+                self.session.run.forget()
             if ct is not None and parameters.poseTransform is None:
                 parameters.poseTransform = self._poseTransformFor(ct)
             window = None if parameters.autoWindow else (parameters.windowLow, parameters.windowHigh)
@@ -137,9 +150,11 @@ class RegistrationLogic:
                 parameters.showBeams,
                 parameters.showLayout,
                 parameters.showPlot,
+                parameters.showCtSlices,
             )
             xrays = [node for node in parameters.xrays if node is not None]
-            self.session.sync(ct, xrays, parameters.poseTransform, options)
+            record = parameters.parameterNode.GetNodeReference(RECORD)
+            self.session.sync(ct, xrays, parameters.poseTransform, options, record)
         finally:
             self._syncing = False
         self.inputsChanged.emit()
@@ -247,57 +262,6 @@ class RegistrationLogic:
     def _append(self, node) -> None:
         self.parameters.xrays = [*self.session.xrays, node]
 
-    # --- pose ---
-
-    def pose(self) -> np.ndarray:
-        """The present pose."""
-        return self.session.pose.pose
-
-    def setPose(self, pose) -> None:
-        """Sets the pose (one step for Undo)."""
-        self.session.pose.checkpoint()
-        self.session.pose.set_pose(np.asarray(pose, float), source="script")
-
-    def resetPose(self) -> None:
-        """Back to the pose that the transform had when it was chosen, or to the one accepted last."""
-        self.session.pose.reset()
-
-    def applyPosePreset(self, kind: str) -> None:
-        """A usual pose: centre, auto, supine, prone, feet-first. The CT's centre goes where the X-rays look."""
-        turns = {"prone": (0.0, 0.0, 180.0), "feet-first": (0.0, 180.0, 0.0)}
-
-        def done(reply):
-            pose = np.asarray(reply["ct_to_world"], float)
-            if kind in turns:
-                numbers = numbers_from_pose(pose, self.session.pose.centre)
-                self.session.pose.checkpoint()
-                self.session.pose.set_numbers(PoseNumbers(numbers.translation, turns[kind]), source="preset")
-            else:
-                self.setPose(pose)
-
-        if kind == "auto":
-            # Around the present pose: it tells how the patient lies.
-            self.client.initial_pose(done, kind="auto", on_error=self._on_failure, pose=self.pose())
-        else:
-            self.client.initial_pose(done, on_error=self._on_failure)
-
-    def loadPose(self, path: str, wait: bool = True) -> None:
-        """Reads a pose file (.json, .tfm)."""
-        done = self._begin()
-
-        def read(reply):
-            self.setPose(reply["ct_to_world"])
-            done.append(reply)
-
-        self.client.read_pose(path, read, on_error=self._on_failure)
-        self._wait(lambda: bool(done), wait, lambda: None)
-
-    def savePose(self, path: str, wait: bool = True) -> None:
-        """Writes the pose as .tfm (for Slicer and ITK) or .json."""
-        done = self._begin()
-        self.client.save_pose(path, self.pose(), done.append, on_error=self._on_failure)
-        self._wait(lambda: bool(done), wait, lambda: None)
-
     # --- registration ---
 
     def register(self, wait: bool = True, method=None, preset=None, device=None) -> dict | None:
@@ -349,7 +313,7 @@ class RegistrationLogic:
     def saveReport(self, path: str, wait: bool = True) -> None:
         """Writes report.json of the last run."""
         done = self._begin()
-        self.client.save_report(path, done.append, on_error=self._on_failure)
+        self.client.save_report(path, self._saved(path, done), on_error=self._on_failure)
         self._wait(lambda: bool(done), wait, lambda: None)
 
     def accept(self) -> None:
@@ -367,7 +331,9 @@ class RegistrationLogic:
     def harden(self) -> None:
         """Applies the pose to the CT itself."""
         if self.session.ct is not None:
+            pose = self.pose()
             self.session.pose.harden(self.session.ct)
+            self.session.landmarks.follow_hardening(pose)
             self.sync()
             self.resultChanged.emit()
 
@@ -382,6 +348,8 @@ class RegistrationLogic:
     def _on_finished(self, finished) -> None:
         run = self.session.run
         if self.parameters is not None:
+            if run.recording is not None and run.recording.sequence is not None:
+                self.parameters.parameterNode.SetNodeReferenceID(RECORD, run.recording.sequence.GetID())
             record = result_record(finished, run.iterations, run.start_pose, self.session.pose)
             self.parameters.result = json.dumps(record)
         if finished.status == "failed":
@@ -394,6 +362,15 @@ class RegistrationLogic:
         """An action begins: failures from now on are its own. Returns the list that its answer goes to."""
         self._failures = []
         return []
+
+    def _saved(self, path: str, done: list):
+        """What to do when a file was written."""
+
+        def saved(reply):
+            done.append(reply)
+            self.message.emit(_("Saved {path}.").format(path=path))
+
+        return saved
 
     def _on_failure(self, text: str, *_detail) -> None:
         self._failures.append(text)

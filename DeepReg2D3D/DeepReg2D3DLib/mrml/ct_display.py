@@ -24,7 +24,7 @@ class BoneSurface:
         self._scene = scene
         self._transform = add(scene, "vtkMRMLLinearTransformNode", "CT shown", "ct3d")
         self.model = add(scene, "vtkMRMLModelNode", "CT bone", "ct3d")
-        self.model.SetSelectable(False)
+        # Selectable, so that landmarks can be placed on it: what isn't is invisible to the mouse.
         display = add(scene, "vtkMRMLModelDisplayNode", "CT bone display", "ct3d")
         display.SetColor(*BONE_COLOR)
         display.SetVisibility2D(False)

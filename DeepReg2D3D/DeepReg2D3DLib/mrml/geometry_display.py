@@ -1,4 +1,4 @@
-"""Each X-ray in 3D: its source, the frustum of its beam, and its detector with the picture on it.
+"""Each X-ray in 3D: its source, the frustum of its beam, its detector with the picture on it, and the C-arm.
 
 The picture is a texture of a flat model and not the slice view's own: a slice shown in 3D would draw the 3D view again
 with each new overlay.
@@ -11,11 +11,15 @@ import vtk
 
 from .cleanup import add, remove
 from .frames import ras_from_lps
+from .xray_camera import XRayCamera
 from .xray_node import camera_of
 
 SOURCE_RADIUS_MM = 12.0
 _SOURCE_COLOR = (1.0, 0.85, 0.2)
 _BEAM_COLOR = (0.95, 0.8, 0.3)
+_ARM_COLOR = (0.55, 0.6, 0.68)
+_ARM_RADIUS_MM = 22.0
+_ARM_STEPS = 32
 
 
 class BeamModels:
@@ -27,6 +31,7 @@ class BeamModels:
         self._source = self._model(f"{name} source", _SOURCE_COLOR, 1.0)
         self._beam = self._model(f"{name} beam", _BEAM_COLOR, 0.8)
         self._detector = self._model(f"{name} detector", (1.0, 1.0, 1.0), 1.0)
+        self._arm = self._model(f"{name} C-arm", _ARM_COLOR, 0.35)
         self._colors = vtk.vtkImageMapToWindowLevelColors()
         self.update()
 
@@ -43,9 +48,9 @@ class BeamModels:
         model.SetAndObserveDisplayNodeID(display.GetID())
         return model
 
-    def update(self) -> None:
-        """Draw again after the camera, the picture or its window changed."""
-        camera = camera_of(self._xray)
+    def update(self, camera: XRayCamera | None = None) -> None:
+        """Draw again after the camera, the picture or its window changed; camera: another one than the X-ray's own."""
+        camera = camera if camera is not None else camera_of(self._xray)
         self.set_visible(camera is not None and self._xray.GetImageData() is not None)
         if camera is None or self._xray.GetImageData() is None:
             return
@@ -59,6 +64,7 @@ class BeamModels:
         self._source.SetAndObservePolyData(sphere.GetOutput())
         self._beam.SetAndObservePolyData(_frustum(source, corners))
         self._detector.SetAndObservePolyData(_quad(corners))
+        self._arm.SetAndObservePolyData(_arm(source, ras_from_lps(camera.detector_points(_middle(camera)))))
         shown = self._xray.GetDisplayNode()
         self._colors.SetInputData(self._xray.GetImageData())
         if shown is not None:
@@ -69,14 +75,55 @@ class BeamModels:
 
     def set_visible(self, visible: bool) -> None:
         """Show or hide all of it."""
-        for model in (self._source, self._beam, self._detector):
+        for model in (self._source, self._beam, self._detector, self._arm):
             model.GetDisplayNode().SetVisibility(bool(visible))
 
     def remove(self) -> None:
         """Take the models out of the scene."""
         if self._detector.GetDisplayNode() is not None:
             self._detector.GetDisplayNode().SetTextureImageDataConnection(None)
-        remove(self._scene, self._source, self._beam, self._detector)
+        remove(self._scene, self._source, self._beam, self._detector, self._arm)
+
+
+def _middle(camera: XRayCamera) -> np.ndarray:
+    return np.array([0.5 * (camera.columns - 1), 0.5 * (camera.rows - 1)])
+
+
+def _arm(source: np.ndarray, detector: np.ndarray) -> vtk.vtkPolyData:
+    """A half circle from the source to the detector's middle, round the patient's feet or the side that is free.
+
+    It lies in the plane of the beam's axis and the patient's long axis, as the C does when its stand is at the feet;
+    a beam along the patient has it at the side.
+    """
+    axis = detector - source
+    length = np.linalg.norm(axis)
+    axis = axis / length
+    away = np.array([0.0, 0.0, -1.0]) if abs(axis[2]) < 0.9 else np.array([1.0, 0.0, 0.0])
+    away = away - (away @ axis) * axis
+    away /= np.linalg.norm(away)
+    angles = np.linspace(0.0, np.pi, _ARM_STEPS)
+    middle, radius = 0.5 * (source + detector), 0.5 * length
+    line = vtk.vtkPolyData()
+    line.SetPoints(_points(middle - radius * (np.cos(a) * axis - np.sin(a) * away) for a in angles))
+    cells = vtk.vtkCellArray()
+    cells.InsertNextCell(_ARM_STEPS)
+    for index in range(_ARM_STEPS):
+        cells.InsertCellPoint(index)
+    line.SetLines(cells)
+    tube = vtk.vtkTubeFilter()
+    tube.SetInputData(line)
+    tube.SetRadius(_ARM_RADIUS_MM)
+    tube.SetNumberOfSides(12)
+    tube.CappingOn()
+    tube.Update()
+    return tube.GetOutput()
+
+
+def extent_of(xray_nodes) -> np.ndarray:
+    """World points (N, 3) RAS that a look at the whole C-arm has to hold: sources and detectors' corners."""
+    cameras = [camera_of(node) for node in xray_nodes]
+    places = [np.vstack([camera.source[None], camera.corners()]) for camera in cameras if camera is not None]
+    return ras_from_lps(np.concatenate(places)) if places else np.zeros((0, 3))
 
 
 def _points(places) -> vtk.vtkPoints:

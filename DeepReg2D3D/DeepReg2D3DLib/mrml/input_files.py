@@ -13,7 +13,15 @@ from ..worker.signals import Signal
 from .carm import assumed_camera
 from .frames import grid_to_ras, vtk_from_matrix
 from .xray_camera import XRayCamera
-from .xray_node import camera_of, create_xray_node, image_kind_of, provenance_of, set_camera, set_image_kind
+from .xray_node import (
+    camera_of,
+    create_xray_node,
+    image_kind_of,
+    provenance_of,
+    set_camera,
+    set_details,
+    set_image_kind,
+)
 
 # Where an X-ray node's image came from, so that it can be read again with another meaning of its values.
 PATH_ATTRIBUTE = "DeepReg2D3D.ImagePath"
@@ -67,6 +75,8 @@ class InputFiles:
             node.SetName(name or known.name or path.stem)
             node.SetAttribute(PATH_ATTRIBUTE, str(path))
             node.SetAttribute(FILE_KIND_ATTRIBUTE, kind)
+            if reply.get("details"):
+                set_details(node, reply["details"])
             if reply.get("warnings"):
                 self._client.error.emit(" ".join(reply["warnings"]), "")
             on_node(node)

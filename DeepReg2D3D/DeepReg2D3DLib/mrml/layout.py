@@ -1,6 +1,7 @@
-"""The module's own view layout: one slice view for each X-ray, a 3D view and, on request, a plot.
+"""The module's own view layout: one slice view for each X-ray, a 3D view and, on request, the CT's slices and a plot.
 
-The slice views are ours (own names, own view group), so Red, Yellow and Green stay as the user left them.
+All views are ours (own names, own view groups, an own camera), so Red, Yellow, Green and the user's 3D view stay as
+they were left.
 """
 
 from __future__ import annotations
@@ -8,15 +9,20 @@ from __future__ import annotations
 from xml.sax.saxutils import quoteattr
 
 from ..i18n import tr as _
-from .cleanup import add
-from .views import place_slice_view
+from .cleanup import ROLE, add
+from .views import place_ct_slice, place_slice_view
 
 # Any id above Slicer's own (all below 1000) that is unlikely to be another module's.
 LAYOUT_ID = 20233
 VIEW_GROUP = 23
 SLICE_PREFIX = "DeepReg2D3DXray"
+CT_PREFIX = "DeepReg2D3DCt"
+CT_GROUP = 24
+VIEW_TAG = "DeepReg2D3D"
 PLOT_TAG = "DeepReg2D3DPlot"
 MAX_VIEWS = 8
+# Orientation (Slicer's word, also the preset's), colour of the view's bar.
+_CT_SLICES = (("Axial", "#F34A33"), ("Sagittal", "#EDD54C"), ("Coronal", "#6EB04B"))
 _COLORS = ("#D9822B", "#2B95D6", "#29A634", "#8F398F", "#C22762", "#00998C", "#96622D", "#7157D9")
 
 
@@ -27,6 +33,7 @@ class RegistrationLayout:
         self._scene = scene
         self._users_layout: int | None = None
         self._xrays: list = []
+        self._ct = None
 
     @property
     def is_shown(self) -> bool:
@@ -43,21 +50,30 @@ class RegistrationLayout:
 
     @property
     def view_node(self):
-        """The 3D view of the layout: Slicer's first one, with the user's camera."""
-        return self._scene.GetSingletonNode("1", "vtkMRMLViewNode")
+        """The 3D view of the layout; None before it was shown."""
+        return self._scene.GetSingletonNode(VIEW_TAG, "vtkMRMLViewNode")
+
+    @property
+    def ct_slice_nodes(self) -> list:
+        """The slice views of the CT on the screen; empty where the layout was shown without."""
+        if self._ct is None or not self.is_shown:
+            return []
+        nodes = [self._ct_node(index, "vtkMRMLSliceNode") for index in range(len(_CT_SLICES))]
+        return [node for node in nodes if node is not None]
 
     @property
     def plot_view_node(self):
         """The plot view of the layout; None where it was shown without one."""
         return self._scene.GetSingletonNode(PLOT_TAG, "vtkMRMLPlotViewNode")
 
-    def show(self, xray_nodes, plot: bool = False) -> None:
-        """Show these X-rays (the first 8) beside the 3D view, with a plot view below it where ``plot``."""
+    def show(self, xray_nodes, plot: bool = False, ct=None) -> None:
+        """Show these X-rays (the first 8) above the 3D view, beside it a plot where ``plot`` and slices of ``ct``."""
         node = self._layout_node()
         if node is None:
             return
         self._xrays = list(xray_nodes)[:MAX_VIEWS]
-        xml = layout_xml([xray.GetName() for xray in self._xrays], plot)
+        self._ct = ct
+        xml = layout_xml([xray.GetName() for xray in self._xrays], plot, ct is not None)
         if node.GetViewArrangement() != LAYOUT_ID:
             self._users_layout = node.GetViewArrangement()
         if node.IsLayoutDescription(LAYOUT_ID):
@@ -76,6 +92,30 @@ class RegistrationLayout:
             composite.SetDoPropagateVolumeSelection(False)
             composite.SetBackgroundVolumeID(xray.GetID())
             place_slice_view(slice_node, xray)
+        self._arrange_view()
+        for slice_node in self.ct_slice_nodes:
+            slice_node.SetViewGroup(CT_GROUP)
+            composite = composite_of(self._scene, slice_node.GetLayoutName())
+            composite.SetDoPropagateVolumeSelection(False)
+            composite.SetBackgroundVolumeID(ct.GetID())
+
+    def fit_ct_slices(self) -> None:
+        """Go to the CT's middle in its slice views, and show all of it."""
+        for slice_node, (orientation, _color) in zip(self.ct_slice_nodes, _CT_SLICES):  # noqa: B905 (Python 3.9)
+            place_ct_slice(slice_node, self._ct, orientation)
+
+    def _arrange_view(self) -> None:
+        """The 3D view's looks, once: what the user changes there stays."""
+        node = self.view_node
+        if node is None or node.GetAttribute(ROLE):
+            return
+        node.SetAttribute(ROLE, "view")
+        node.SetBoxVisible(False)  # the beams are as large as the room
+        node.SetAxisLabelsVisible(False)
+        node.SetOrientationMarkerType(node.OrientationMarkerTypeHuman)
+
+    def _ct_node(self, index: int, class_name: str):
+        return self._scene.GetSingletonNode(f"{CT_PREFIX}{_CT_SLICES[index][0]}", class_name)
 
     def register(self) -> None:
         """Make the layout known (for two views, until ``show`` says better) where it isn't yet."""
@@ -90,7 +130,7 @@ class RegistrationLayout:
         node = self._layout_node()
         if node is not None and node.GetViewArrangement() == LAYOUT_ID:
             node.SetViewArrangement(self._users_layout or node.SlicerLayoutFourUpView)
-        self._users_layout, self._xrays = None, []
+        self._users_layout, self._xrays, self._ct = None, [], None
 
     def slice_node(self, index: int):
         """The slice view of the X-ray with this place in ``show``; None before the layout was made."""
@@ -114,26 +154,32 @@ def composite_of(scene, layout_name: str):
     return found
 
 
-def layout_xml(names, plot: bool) -> str:
-    """Slicer's description of a layout: X-rays in rows of four above, the 3D view (and the plot) below."""
-    views = [_slice_xml(index, name) for index, name in enumerate(names)]
+def layout_xml(names, plot: bool, ct: bool = False) -> str:
+    """Slicer's description of a layout: X-rays in rows of four above, the 3D view (and plot, and CT) below."""
+    views = [
+        _slice_xml(f"{SLICE_PREFIX}{index + 1}", "Axial", name, _COLORS[index % len(_COLORS)], VIEW_GROUP)
+        for index, name in enumerate(names)
+    ]
     rows = [_box("horizontal", views[first : first + 4]) for first in range(0, len(views), 4)]
-    below = [_item('<view class="vtkMRMLViewNode" singletontag="1">' + _property("viewlabel", "1") + "</view>")]
+    below = [_item(f'<view class="vtkMRMLViewNode" singletontag="{VIEW_TAG}">{_property("viewlabel", "3D")}</view>')]
     if plot:
         tag = f'<view class="vtkMRMLPlotViewNode" singletontag="{PLOT_TAG}">'
         below.append(_item(tag + _property("viewlabel", _("Convergence")) + "</view>"))
     rows.append(_box("horizontal", below))
+    if ct:
+        slices = [_slice_xml(f"{CT_PREFIX}{name}", name, f"CT {name}", color, CT_GROUP) for name, color in _CT_SLICES]
+        rows.append(_box("horizontal", slices))
     return _box("vertical", [_item(row) for row in rows])
 
 
-def _slice_xml(index: int, name: str) -> str:
+def _slice_xml(tag: str, orientation: str, label: str, color: str, group: int) -> str:
     properties = (
-        _property("orientation", "Axial")
-        + _property("viewlabel", name)
-        + _property("viewcolor", _COLORS[index % len(_COLORS)])
-        + _property("viewgroup", str(VIEW_GROUP))
+        _property("orientation", orientation)
+        + _property("viewlabel", label)
+        + _property("viewcolor", color)
+        + _property("viewgroup", str(group))
     )
-    return _item(f'<view class="vtkMRMLSliceNode" singletontag="{SLICE_PREFIX}{index + 1}">{properties}</view>')
+    return _item(f'<view class="vtkMRMLSliceNode" singletontag="{tag}">{properties}</view>')
 
 
 def _property(name: str, value: str) -> str:

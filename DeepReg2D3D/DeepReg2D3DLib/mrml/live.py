@@ -59,6 +59,7 @@ class LiveOverlay:
         self._options = OverlayOptions()
         self._rest = self._flicker = None
         self._marked_pose: np.ndarray | None = None
+        self._replayed: np.ndarray | None = None
         self.drawn = 0  # pictures put into views so far
         self.held = False  # a run or a replay draws the overlays itself
         client.rendered.connect(self._on_rendered)
@@ -95,7 +96,7 @@ class LiveOverlay:
             for overlay in self._overlays.values():
                 self._apply(overlay)
         if other_picture:
-            self.request()
+            self._ask(self._replayed, RESTING_SIDE_PX) if self._replayed is not None else self.request()
         self._schedule_flicker()
 
     def _apply(self, overlay: XRayOverlay) -> None:
@@ -111,9 +112,19 @@ class LiveOverlay:
 
     def request(self, side: int = RESTING_SIDE_PX) -> None:
         """Asks the engine for DRRs of the present pose; the newest request wins."""
-        if self._overlays and self._inputs.ready and not self.held and self._client.state in ("ready", "busy"):
+        if not self.held:
+            self._replayed = None
+            self._ask(self._pose.pose, side)
+
+    def show_pose(self, pose: np.ndarray) -> None:
+        """Shows another pose (4, 4) than the present one, while this is ``held`` for a replay."""
+        self._replayed = np.array(pose)
+        self._ask(self._replayed, RESTING_SIDE_PX)
+
+    def _ask(self, pose: np.ndarray, side: int) -> None:
+        if self._overlays and self._inputs.ready and self._client.state in ("ready", "busy"):
             picture = "bone" if self._options.mode in BONE_MODES else "drr"
-            self._client.render(self._pose.pose, max_side=side, pictures=[picture])
+            self._client.render(pose, max_side=side, pictures=[picture])
 
     def draw(self, views, pose=None, keep_marks: bool = False) -> None:
         """Shows frames in their views.
@@ -168,7 +179,8 @@ class LiveOverlay:
             self.clear()
 
     def _on_rendered(self, result) -> None:
-        if not self.held:
+        replayed = self._replayed is not None and np.allclose(self._replayed, result.pose, rtol=0, atol=1e-6)
+        if replayed or not self.held:
             marked = self._marked_pose
             same = marked is not None and np.allclose(marked, result.pose, rtol=0, atol=1e-6)
             self.draw(result.views, keep_marks=same)

@@ -133,9 +133,13 @@ class PoseController:
         """Translation and angles for people: RAS, about the CT's centre."""
         return numbers_from_pose(self.pose, self.centre)
 
+    def from_numbers(self, numbers: PoseNumbers) -> np.ndarray:
+        """The pose (4, 4) that these numbers mean for this CT."""
+        return pose_from_numbers(numbers, self.centre)
+
     def set_numbers(self, numbers: PoseNumbers, source: str = "user") -> None:
         """Move the CT to these numbers."""
-        self.set_pose(pose_from_numbers(numbers, self.centre), source)
+        self.set_pose(self.from_numbers(numbers), source)
 
     def _read(self) -> np.ndarray:
         matrix = vtk.vtkMatrix4x4()

@@ -14,10 +14,12 @@ from .frames import matrix_from_vtk, transform_to_lps, transform_to_ras, vtk_fro
 
 COLUMNS = ("iteration", "motion_mm", "similarity", "points", "seconds")
 STATUS = "DeepReg2D3D.Status"
+# The sequence's references to what belongs to it.
+_TABLE, _BROWSER = "DeepReg2D3D.Table", "DeepReg2D3D.Browser"
 
 
 class RunRecording:
-    """One run, filled as its iterations come. ``replay`` shows a recorded pose on a transform node of its own.
+    """One run, filled as its iterations come. Slicer's sequence browser replays its poses on a transform of their own.
 
     Sequences are written directly: a sequence browser's own recording drops frames.
     """
@@ -42,6 +44,37 @@ class RunRecording:
         self.sequence.SetIndexType(self.sequence.NumericIndex)
         self.browser = add(self._scene, "vtkMRMLSequenceBrowserNode", f"{name} replay", "record", helper=False)
         self.browser.AddSynchronizedSequenceNodeID(self.sequence.GetID())
+        self.sequence.SetNodeReferenceID(_TABLE, self.table.GetID())
+        self.sequence.SetNodeReferenceID(_BROWSER, self.browser.GetID())
+
+    @classmethod
+    def of_scene(cls, scene, sequence) -> RunRecording | None:
+        """The record behind a sequence of a scene that was loaded; None where it isn't one, or a part is gone."""
+        table, browser = (sequence.GetNodeReference(name) for name in (_TABLE, _BROWSER))
+        poses = recorded_poses(sequence)
+        if table is None or not poses or table.GetTable().GetNumberOfRows() != len(poses):
+            return None
+        if any(table.GetTable().GetColumnByName(column) is None for column in COLUMNS):
+            return None
+        _make_numeric(table.GetTable())
+        made = cls.__new__(cls)
+        made._scene, made.table, made.sequence, made.browser, made._poses = scene, table, sequence, browser, poses
+        return made
+
+    def iterations(self) -> list[IterationResult]:
+        """The recorded iterations, without their pictures."""
+        found = []
+        status = self.table.GetAttribute(STATUS) or ""
+        for index, pose in enumerate(self._poses):
+            row = self.row(index)
+            last = index == self.count - 1
+            found.append(
+                IterationResult(
+                    "", index, pose.copy(), row["motion_mm"], int(row["points"]), row["similarity"], row["seconds"],
+                    last, status if last else "", (),
+                )
+            )  # fmt: skip
+        return found
 
     @property
     def count(self) -> int:
@@ -73,13 +106,17 @@ class RunRecording:
     def row(self, index: int) -> dict[str, float]:
         """The recorded numbers, by the names in ``COLUMNS``."""
         table = self.table.GetTable()
-        return {column: table.GetColumn(n).GetTuple1(index) for n, column in enumerate(COLUMNS)}
+        return {column: table.GetValueByName(index, column).ToDouble() for column in COLUMNS}
 
-    def replay(self, index: int, node) -> None:
-        """Put a recorded pose on a transform node (not the pose itself, which stays what it is)."""
-        if self.browser is not None:
+    @property
+    def selected(self) -> int:
+        """The iteration that the sequence browser stands at; -1 without one."""
+        return self.browser.GetSelectedItemNumber() if self.browser is not None else -1
+
+    def select(self, index: int) -> None:
+        """Bring the sequence browser (and what others put under its transform) to an iteration."""
+        if self.browser is not None and self.selected != index:
             self.browser.SetSelectedItemNumber(index)
-        node.SetMatrixTransformToParent(vtk_from_matrix(transform_to_ras(self._poses[index])))
 
     def finish(self, status: str) -> None:
         """Note how the run ended."""
@@ -92,6 +129,19 @@ class RunRecording:
         """Take the record out of the scene."""
         remove(self._scene, self.browser, self.sequence, self.table)
         self.browser = self.sequence = None
+
+
+def _make_numeric(table) -> None:
+    """A table that was read from a file may hold its numbers as words, which no plot shows."""
+    for name in COLUMNS:
+        column = table.GetColumnByName(name)
+        if column.IsA("vtkStringArray"):
+            numbers = vtk.vtkDoubleArray()
+            for index in range(column.GetNumberOfValues()):
+                numbers.InsertNextValue(column.GetVariantValue(index).ToDouble())
+            table.RemoveColumnByName(name)
+            numbers.SetName(name)
+            table.AddColumn(numbers)
 
 
 def recorded_poses(sequence) -> list[np.ndarray]:

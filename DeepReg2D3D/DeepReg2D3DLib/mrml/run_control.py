@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import vtk
 
 from ..worker.signals import Signal
 from .live import LiveOverlay
@@ -33,6 +34,7 @@ class RunControl:
         self.changed = Signal()  # state, iteration or result changed
         self.iterated = Signal()  # (IterationResult)
         self.finished = Signal()  # (RunResult)
+        self.shown = Signal()  # (index): an iteration is replayed
         self.state = "idle"
         self.recording: RunRecording | None = None
         self.plot: ConvergencePlot | None = None
@@ -40,6 +42,8 @@ class RunControl:
         self.result = None
         self.start_pose: np.ndarray | None = None
         self._run = None
+        self._shown = -1
+        self._browsed: tuple | None = None  # sequence browser and our observer of it
         self._follow_3d: Callable[[np.ndarray, bool], None] = lambda pose, last: None
         client.iteration.connect(self._on_iteration)
         client.paused.connect(self._on_paused)
@@ -64,10 +68,7 @@ class RunControl:
         self._pose.checkpoint()
         self.start_pose = self._pose.pose.copy()
         self.iterations, self.result = [], None
-        if self.plot is not None:
-            self.plot.remove()
-        self.recording = RunRecording(self._scene, "Registration")
-        self.plot = ConvergencePlot(self._scene, self.recording.table)
+        self._keep(RunRecording(self._scene, "Registration"))
         self._live.held = True
         self.state = "running"
         self._run = self._client.register(self.start_pose, method=method, preset=preset, device=device, steps=steps)
@@ -103,20 +104,60 @@ class RunControl:
         """Replays iteration `index` of the record in the X-ray views. The pose stays what it is."""
         if self.is_running or not 0 <= index < len(self.iterations):
             return
+        self._shown = index
+        iteration = self.iterations[index]
         last = index == len(self.iterations) - 1
         self._live.held = not last
         if last:
             self._live.request()
-        self._live.draw(self.iterations[index].views, self.iterations[index].pose)
-        self._follow_3d(self.iterations[index].pose, last)
+        if iteration.views:
+            self._live.draw(iteration.views, iteration.pose)
+        elif not last:  # of a scene that was loaded: its pictures are made again
+            self._live.show_pose(iteration.pose)
+        self._follow_3d(iteration.pose, last)
+        if self.recording is not None:
+            self.recording.select(index)
+        self.shown.emit(index)
+
+    def adopt(self, sequence) -> None:
+        """Takes over the record of a scene that was loaded, so that it replays."""
+        if self.recording is not None or self.state != "idle" or sequence is None:
+            return
+        recording = RunRecording.of_scene(self._scene, sequence)
+        if recording is not None:
+            self.iterations = recording.iterations()
+            self._shown = len(self.iterations) - 1
+            recording.select(self._shown)
+            self._keep(recording)
+            self.changed.emit()
 
     def forget(self) -> None:
         """Drops the record (the scene was closed, or other inputs were chosen)."""
         self.abandon()
         self.iterations, self.result, self.start_pose = [], None, None
-        self.recording = self.plot = None
+        self._keep(None)
         self._live.held = False
         self.changed.emit()
+
+    def _keep(self, recording: RunRecording | None) -> None:
+        """Another record, with its plot; the record before stays in the scene, its plot doesn't."""
+        if self._browsed is not None:
+            browser, tag = self._browsed
+            browser.RemoveObserver(tag)
+            self._browsed = None
+        if self.plot is not None:
+            self.plot.remove()
+        self.recording = recording
+        self.plot = ConvergencePlot(self._scene, recording.table) if recording is not None else None
+        if recording is not None and recording.browser is not None:
+            tag = recording.browser.AddObserver(vtk.vtkCommand.ModifiedEvent, self._on_browsed)
+            self._browsed = recording.browser, tag
+
+    def _on_browsed(self, *_) -> None:
+        """The iteration was chosen in Slicer's sequence toolbar."""
+        index = self.recording.selected if self.recording is not None else -1
+        if self.state == "idle" and index >= 0 and index != self._shown:
+            self.show(index)
 
     def _on_iteration(self, iteration) -> None:
         if self._run is None or iteration.run != self._run:
@@ -154,6 +195,7 @@ class RunControl:
 
     def _end(self) -> None:
         self.state = "idle"
+        self._shown = len(self.iterations) - 1
         self._run = None
         self._live.held = False
         self._live.request()

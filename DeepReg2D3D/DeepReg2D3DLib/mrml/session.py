@@ -10,14 +10,16 @@ import numpy as np
 from ..worker.signals import Signal
 from .ct import CtError, check_ct, transform_chain
 from .engine_inputs import EngineInputs
+from .geometry_display import extent_of
 from .input_files import InputFiles
+from .landmark_lists import LandmarkLists
 from .layout import RegistrationLayout
 from .live import LiveOverlay, OverlayOptions
 from .pose import PoseController
 from .run_control import RunControl
 from .threed import ThreeDScene
 from .view_interaction import ViewInteraction
-from .views import place_slice_view
+from .views import frame_3d, place_slice_view
 
 # A view has its size only after the layout was built by the event loop.
 FIT_SECONDS = 0.1
@@ -35,6 +37,7 @@ class SessionOptions:
     beams: bool = True
     show_layout: bool = True
     plot: bool = False
+    ct_slices: bool = False
 
 
 class Session:
@@ -67,6 +70,7 @@ class Session:
         self.files = InputFiles(scene, client, call_later)
         self.live = LiveOverlay(scene, client, self.inputs, self.pose, self.layout, call_later)
         self.run = RunControl(scene, client, self.pose, self.live)
+        self.landmarks = LandmarkLists(scene, self.pose, call_later)
         self.threed = ThreeDScene(scene, client, call_later, volume_rendering_logic)
         self.run.set_follower(self.threed.follow)
         self.options = SessionOptions()
@@ -74,6 +78,8 @@ class Session:
         self._xrays: list = []
         self._interactions: list[ViewInteraction] = []
         self._in_views = False
+        self._framed: tuple = ()
+        self._sliced = None
         self._fit = self._views_later = self._attach_later = self._follow_later = None
         self.pose.changed.connect(self._on_pose)
         self.run.changed.connect(self._show_plot)
@@ -87,19 +93,23 @@ class Session:
     def xrays(self) -> list:
         return list(self._xrays)
 
-    def sync(self, ct, xrays: list, pose_node, options: SessionOptions) -> None:
-        """Makes everything follow these nodes and choices. Cheap when nothing changed."""
+    def sync(self, ct, xrays: list, pose_node, options: SessionOptions, record=None) -> None:
+        """Makes everything follow these nodes and choices (record: the sequence of a run). Cheap without a change."""
         inputs_changed = ct is not self._ct or xrays != self._xrays
         if inputs_changed and self.run.state != "idle":
             self.run.abandon()
         if pose_node is not self.pose.node:
             self.pose.set_node(pose_node)
+            self.landmarks.follow_pose_node()
         if ct is not self._ct:
             self._ct = ct
             self._attach_ct()
         self._xrays = list(xrays)
+        if inputs_changed:
+            self.landmarks.set_xrays(self._xrays)
         before, self.options = self.options, options
         self.inputs.set(ct, self._xrays)
+        self.run.adopt(record)
         if inputs_changed or before != options:
             self._apply_options(inputs_changed, before)
 
@@ -107,7 +117,7 @@ class Session:
         options = self.options
         self.pose.set_handles(options.handles_3d and self._in_views, options.handles_2d and self._in_views)
         self.live.set_options(options.overlay)
-        if inputs_changed or (before.show_layout, before.plot) != (options.show_layout, options.plot):
+        if inputs_changed or _layout_of(before) != _layout_of(options):
             # In an event of its own: making views takes as long as all the rest.
             if self._views_later is None:
                 self._views_later = self._call_later(0.0, self._show_views)
@@ -126,25 +136,41 @@ class Session:
         if self._in_views:
             self._in_views = False
             self.pose.set_handles(False, False)
+            self.landmarks.stop_placing()
             self._show_views()
             self._show_3d()
 
     def fit_views(self) -> None:
-        """Fits each X-ray into its view."""
+        """Fits each X-ray into its view, the CT into its slices, and the C-arm into the 3D view."""
+        self._framed, self._sliced = (), None
+        self._fit_views()
+
+    def _fit_views(self) -> None:
         self._fit = None
         for node, slice_node in self.layout.shown():
             if node.GetImageData() is not None:
                 place_slice_view(slice_node, node)  # whoever moved the slice plane away gets the X-ray back
+        # What the user turned to stays; another CT or other X-rays are shown whole.
+        sliced = self._ct if self.layout.ct_slice_nodes else None
+        if self._sliced is not sliced:
+            self.layout.fit_ct_slices()
+            self._sliced = sliced
+        xrays = tuple(node.GetID() for node in self._xrays)
+        if self.layout.is_shown and self._framed != xrays:
+            if frame_3d(self.scene, self.layout.view_node, extent_of(self._xrays)):
+                self._framed = xrays
 
     def geometry_changed(self) -> None:
         """An X-ray's camera was edited."""
         self.inputs.set(self._ct, self._xrays)
+        self.landmarks.set_xrays(self._xrays)
         self._show_views()
         self._show_3d()
 
     def close(self) -> None:
         """Takes everything out of the views and off the scene's nodes; the engine is ended by its owner."""
         self.run.forget()
+        self.landmarks.close()
         self.live.close()
         self.threed.close()
         self._remove_interactions()
@@ -158,13 +184,15 @@ class Session:
         self.layout.restore()
         self.inputs.close()
         self.pose.set_node(None)
-        self._ct, self._xrays = None, []
+        self._ct = self._sliced = None
+        self._xrays, self._framed = [], ()
 
     def _show_views(self) -> None:
         self._views_later = None
         self._remove_interactions()
         if self._in_views and self.options.show_layout and self._xrays:
-            self.layout.show(self._xrays, plot=self.options.plot)
+            ct = self._ct if self.options.ct_slices else None
+            self.layout.show(self._xrays, plot=self.options.plot, ct=ct)
         elif self.layout.is_shown:
             self.layout.restore()
         if self._attach_later is None:  # the views were made in this event, what they show is made in the next
@@ -175,12 +203,13 @@ class Session:
         self._attach_later = None
         self._remove_interactions()
         self.live.rebuild()
+        self.landmarks.show_in(self.layout.shown())
         for node, slice_node in self.layout.shown():
             interactor = self._interactor_of(slice_node)
             if interactor is not None:
                 self._interactions.append(ViewInteraction(interactor, slice_node, node, self.pose, self._may_drag))
         if self.layout.is_shown and self._fit is None:
-            self._fit = self._call_later(FIT_SECONDS, self.fit_views)
+            self._fit = self._call_later(FIT_SECONDS, self._fit_views)
         self._show_plot()
 
     def _show_plot(self) -> None:
@@ -214,6 +243,7 @@ class Session:
         try:
             check_ct(self._ct)
             self.pose.attach(self._ct)
+            self.landmarks.follow_pose_node()
         except CtError as problem:
             self.inputs.failed.emit(str(problem))
         else:
@@ -226,6 +256,7 @@ class Session:
             return
         old, new = (np.reshape(key[2], (4, 4)) for key in (before, now))
         if not np.allclose(old, new) and np.allclose(self.pose.pose @ old, new, rtol=0, atol=1e-3):
+            self.landmarks.follow_hardening(self.pose.pose)
             self.pose.set_pose(np.eye(4), "harden")
             self.pose.set_home(np.eye(4))
 
@@ -241,3 +272,8 @@ class Session:
         if self._ct is not None and self._ct.GetScene() is self.scene and self.inputs.ct_key is not None:
             self._follow_hardening()
             self._attach_ct()
+
+
+def _layout_of(options: SessionOptions) -> tuple:
+    """What the layout depends on."""
+    return options.show_layout, options.plot, options.ct_slices

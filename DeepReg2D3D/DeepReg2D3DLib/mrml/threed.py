@@ -47,6 +47,11 @@ class ThreeDScene:
             else:
                 self._beams[identity] = BeamModels(self._scene, node)
 
+    def preview(self, node, camera) -> None:
+        """Shows an X-ray's source, beam and detector where an edited camera has them; None: where its own has them."""
+        if node.GetID() in self._beams:
+            self._beams[node.GetID()].update(camera)
+
     def show_ct(self, ct, key, how: str, engine_ready: bool) -> None:
         """Shows the CT as "surface", "volume" or "none".
 

@@ -85,8 +85,17 @@ class ViewInteraction:
         node = self._slice_node.GetScene().GetFirstNodeByClass("vtkMRMLInteractionNode")
         return node is not None and node.GetCurrentInteractionMode() in (node.Place, node.AdjustWindowLevel)
 
+    def _mouse_is_on_a_markup(self) -> bool:
+        """The pointer is over a landmark, a region's handle or the like: the drag is for that."""
+        scene = self._slice_node.GetScene()
+        for index in range(scene.GetNumberOfNodesByClass("vtkMRMLMarkupsDisplayNode")):
+            display = scene.GetNthNodeByClass(index, "vtkMRMLMarkupsDisplayNode")
+            if display.GetActiveComponentType() != display.ComponentNone and display.GetVisibility():
+                return True
+        return False
+
     def _press(self, _event) -> bool:
-        if self._interactor.GetShiftKey():  # Slicer's own way to pan
+        if self._interactor.GetShiftKey() or self._mouse_is_on_a_markup():  # with Shift Slicer pans
             return False
         drag = self._begin()
         if drag is None:

@@ -7,8 +7,14 @@ import vtk
 
 from .frames import matrix_from_vtk, vtk_from_matrix
 
+# The plane and the two axes of each orientation in RAS, for the field of view.
+_AXES = {"Axial": (0, 1), "Sagittal": (1, 2), "Coronal": (0, 2)}
+
 # A little air around the image, as Slicer's own fit leaves.
 _MARGIN = 1.02
+_3D_FROM = np.array([-0.35, 0.9, 0.26])
+_3D_FROM = _3D_FROM / np.linalg.norm(_3D_FROM)
+_3D_MARGIN = 0.8
 
 
 def slice_to_ras(xray_node) -> np.ndarray:
@@ -50,6 +56,47 @@ def refit(slice_node, xray_node) -> None:
     slice_node.SetXYZOrigin(0.0, 0.0, 0.0)
     slice_node.SetFieldOfView(width * per_pixel, height * per_pixel, 1.0)
     slice_node.UpdateMatrices()
+
+
+def place_ct_slice(slice_node, ct_node, orientation: str) -> None:
+    """Turn a slice view to a plane of the patient, through the CT's middle as it lies now, all of it in sight."""
+    bounds = [0.0] * 6
+    ct_node.GetRASBounds(bounds)
+    low, high = np.array(bounds[::2]), np.array(bounds[1::2])
+    across, along = _AXES[orientation]
+    width, height = (max(1, n) for n in slice_node.GetDimensions()[:2])
+    per_pixel = max((high[across] - low[across]) / width, (high[along] - low[along]) / height) * _MARGIN
+    was_modified = slice_node.StartModify()
+    slice_node.SetOrientation(orientation)
+    slice_node.SetXYZOrigin(0.0, 0.0, 0.0)
+    slice_node.SetFieldOfView(width * per_pixel, height * per_pixel, slice_node.GetFieldOfView()[2])
+    slice_node.JumpSliceByCentering(*(0.5 * (low + high)))
+    slice_node.UpdateMatrices()
+    slice_node.EndModify(was_modified)
+
+
+def frame_3d(scene, view_node, points: np.ndarray) -> bool:
+    """Aim a 3D view's camera at world points (N, 3) RAS, from the patient's left front and above; False without one."""
+    camera = next(
+        (
+            scene.GetNthNodeByClass(index, "vtkMRMLCameraNode")
+            for index in range(scene.GetNumberOfNodesByClass("vtkMRMLCameraNode"))
+            if scene.GetNthNodeByClass(index, "vtkMRMLCameraNode").GetLayoutName() == view_node.GetLayoutName()
+        ),
+        None,
+    )
+    if camera is None or len(points) == 0:
+        return False
+    middle = 0.5 * (points.min(axis=0) + points.max(axis=0))
+    radius = max(1.0, float(np.linalg.norm(points - middle, axis=1).max()))
+    distance = _3D_MARGIN * radius / np.sin(0.5 * np.radians(camera.GetViewAngle()))
+    was_modified = camera.StartModify()
+    camera.SetFocalPoint(*middle)
+    camera.SetPosition(*(middle + distance * _3D_FROM))
+    camera.SetViewUp(0.0, 0.0, 1.0)
+    camera.EndModify(was_modified)
+    camera.ResetClippingRange()
+    return True
 
 
 def zoom(slice_node, factor: float) -> None:

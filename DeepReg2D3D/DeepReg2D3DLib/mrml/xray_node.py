@@ -16,6 +16,8 @@ from .xray_camera import XRayCamera
 CAMERA = "DeepReg2D3D.Camera"
 IMAGE_KIND = "DeepReg2D3D.ImageKind"
 PROVENANCE = "DeepReg2D3D.Provenance"
+# More about it by the same names: the tag that a number stands in, or why it was assumed.
+DETAILS = "DeepReg2D3D.ProvenanceDetails"
 ROLE_XRAY = "xray"
 KINDS = ("auto", "intensity", "line_integral")
 # Window of a new X-ray: all but the darkest and brightest of these shares of its pixels.
@@ -92,7 +94,20 @@ def set_camera(node, camera: XRayCamera, provenance: Mapping[str, Any] | None = 
 
 def provenance_of(node) -> dict[str, Any]:
     """Where each number of the geometry came from; empty where that isn't known."""
-    text = node.GetAttribute(PROVENANCE)
+    return _dictionary(node.GetAttribute(PROVENANCE))
+
+
+def details_of(node) -> dict[str, Any]:
+    """More about where the numbers came from, by the names of ``provenance_of``."""
+    return _dictionary(node.GetAttribute(DETAILS))
+
+
+def set_details(node, details: Mapping[str, Any]) -> None:
+    """Keep more about where the numbers came from."""
+    node.SetAttribute(DETAILS, json.dumps(dict(details)))
+
+
+def _dictionary(text: str | None) -> dict[str, Any]:
     try:
         return dict(json.loads(text)) if text else {}
     except (ValueError, TypeError):

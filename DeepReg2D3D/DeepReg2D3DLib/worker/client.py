@@ -271,6 +271,16 @@ class EngineClient(WorkerLink):
         around = {} if pose is None else {"ct_to_world": np.asarray(pose, float).tolist()}
         self.request("initial_pose", on_done, on_error, kind=kind, **around)
 
+    def landmark_pose(
+        self, landmarks: Sequence[Mapping[str, Any]], on_done: Done, on_error: Refused | None = None
+    ) -> None:
+        """The pose of landmarks, each {"name", "point": CT LPS mm, "clicks": {view: [u, v]}}.
+
+        {"ct_to_world": 4x4, "clicks": [{"landmark", "view", "pixels", "mm", "doubtful"}], "rms_mm", "in_plane_mm",
+        "depth_mm", "rotation_deg"}.
+        """
+        self.request("landmark_pose", on_done, on_error, landmarks=[dict(mark) for mark in landmarks])
+
     def bone_surface(
         self, on_done: Done, hu: float = 250.0, spacing_mm: float = 3.0, on_error: Refused | None = None
     ) -> None:

@@ -84,6 +84,7 @@ class WorkerLink:
         self._closing = False
         self._became_ready = False
         self._gave_up = ""
+        self._interrupted = False
         self._crashes: list[float] = []
         self.state, self.state_text = "stopped", _("The engine is not started.")
         self.info: dict[str, Any] = {}
@@ -117,7 +118,7 @@ class WorkerLink:
         token = uuid.uuid4().hex
         self.folder.claim(token)
         self._buffer, self._log_tail, self._gave_up = b"", "", ""
-        self._closing = self._became_ready = False
+        self._closing = self._became_ready = self._interrupted = False
         transport = self._transport = self._make_transport()
         transport.received = self._received
         transport.logged = self._logged
@@ -157,6 +158,15 @@ class WorkerLink:
             self.start()
         else:
             self._crashes.clear()
+            self._kill()
+
+    def interrupt(self) -> None:
+        """Give up what the engine computes: the process is ended and started again with the CT and X-rays it had.
+
+        What was asked for is answered with an error. For work that can't be cancelled otherwise.
+        """
+        if self._transport is not None and self._became_ready:
+            self._interrupted = True
             self._kill()
 
     def wait_until(
@@ -350,6 +360,12 @@ class WorkerLink:
         elif not self._became_ready:
             reason = self._last_words() or f"exit {code}"
             self._give_up(self._gave_up or _("The engine could not be started: {reason}").format(reason=reason))
+        elif self._interrupted:
+            self._interrupted = False
+            text = _("Stopped by the user.")
+            self._set_state("failed", text)
+            self._lose(text)
+            self.start()
         else:
             self._crashed(code)
 

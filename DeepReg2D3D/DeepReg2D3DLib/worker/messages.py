@@ -17,6 +17,7 @@ VERSION = 1
 # A line holds poses, names and numbers; images travel in files. 1 MiB is far above any honest message.
 MAX_LINE_BYTES = 1 << 20
 MAX_VIEWS = 64
+MAX_LANDMARKS = 1000
 MAX_IMAGE_SIDE = 16384
 # What a view can be rendered as: the whole CT (as the X-ray shows it) or its bone alone (where one looks to compare).
 PICTURES = ("drr", "bone")
@@ -104,6 +105,24 @@ def _are_pictures(value: Any) -> bool:
     return isinstance(value, list) and len(value) > 0 and all(name in PICTURES for name in value)
 
 
+def _are_numbers(count: int) -> Check:
+    return lambda value: isinstance(value, list) and len(value) == count and all(map(_is_number, value))
+
+
+def _is_landmark(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and _is_text(value.get("name"))
+        and _are_numbers(3)(value.get("point"))
+        and isinstance(value.get("clicks"), dict)
+        and all(_is_text(view) and _are_numbers(2)(pixel) for view, pixel in value["clicks"].items())
+    )
+
+
+def _are_landmarks(value: Any) -> bool:
+    return isinstance(value, list) and len(value) <= MAX_LANDMARKS and all(map(_is_landmark, value))
+
+
 _POSE = _is_matrix(4, 4)
 
 
@@ -164,6 +183,9 @@ REQUESTS: Mapping[str, Mapping[str, Field]] = {
     },
     "make_sample": {"seed": _may(lambda v: isinstance(v, int) and not isinstance(v, bool), "a whole number")},
     "initial_pose": {"kind": _may(_is_text, "a text"), "ct_to_world": _may(_POSE, _POSE_WORDS)},
+    "landmark_pose": {
+        "landmarks": _need(_are_landmarks, "a list of landmarks (name, point, clicks: pixel by view)"),
+    },
     "bone_surface": {
         "hu": _may(_is_number, "a number"),
         "spacing_mm": _may(lambda v: _is_number(v) and v > 0, "a length in mm above 0"),

@@ -27,6 +27,7 @@ from ..engine.volume_io import load_volume
 from ..engine.xray import XRay
 from .arrays import ArrayFolder
 from .bone_surface import surface_nets, vertex_normals
+from .landmark_pose import landmark_pose
 from .live_drr import LiveDrr, bone_alone
 from .messages import Request
 from .session_files import FILE_REQUESTS, camera_to_json, read_view
@@ -228,6 +229,9 @@ class EngineSession:
             pose = pose if around is None else torch.tensor(around, dtype=torch.float64)
             pose = automatic_start(self._prepared(self._run_device("auto")), xrays, pose)
         return {"ct_to_world": pose.tolist()}
+
+    def _landmark_pose(self, fields: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+        return landmark_pose(fields["landmarks"], self._views)
 
     def _make_sample(self, fields: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
         from .sample import make_sample

@@ -98,6 +98,7 @@ def _read_xray(fields: Mapping[str, Any], folder: ArrayFolder) -> dict[str, Any]
         known = {
             "camera": camera_to_json(camera),
             "provenance": dicom_provenance(geometry.report),
+            "details": dicom_details(geometry.report),
             "warnings": geometry.report.warnings,
         }
     else:
@@ -120,6 +121,16 @@ def dicom_provenance(report: Report) -> dict[str, str]:
         finding = report.get(finding_name)
         origins[name] = "assumed" if finding is None or finding.origin == "assumed" else "DICOM"
     return origins
+
+
+def dicom_details(report: Report) -> dict[str, str]:
+    """The tag that each number stands in, or how it came about, by the same names."""
+    details = {name: report.get(finding_name) for name, finding_name in _DICOM_NAMES.items()}
+    second = report.get("secondary_angle")
+    found = {name: finding.source for name, finding in details.items() if finding is not None and finding.source}
+    if second is not None and second.source and "angles_deg" in found:
+        found["angles_deg"] = f"{found['angles_deg']}; {second.source}"
+    return found
 
 
 def placeholder_camera(columns: int, rows: int, name: str) -> Camera:

@@ -6,13 +6,18 @@ import slicer
 import vtk
 
 # As Slicer's qMRMLSliceView and qMRMLThreeDView register them, those that the module's nodes need.
-SLICE_MANAGERS = ("vtkMRMLModelSliceDisplayableManager", "vtkMRMLCrosshairDisplayableManager")
+SLICE_MANAGERS = (
+    "vtkMRMLModelSliceDisplayableManager",
+    "vtkMRMLCrosshairDisplayableManager",
+    "vtkMRMLMarkupsDisplayableManager",
+)
 THREED_MANAGERS = (
     "vtkMRMLCameraDisplayableManager",
     "vtkMRMLViewDisplayableManager",
     "vtkMRMLModelDisplayableManager",
     "vtkMRMLThreeDReformatDisplayableManager",
     "vtkMRMLLinearTransformsDisplayableManager",
+    "vtkMRMLMarkupsDisplayableManager",
 )
 
 # Of every view, pixels.
@@ -22,7 +27,7 @@ SIZE = (320, 320)
 class _View:
     """A render window with an interactor, filled by the displayable managers of a kind of view."""
 
-    def __init__(self, factory, managers, node, application_logic, size):
+    def __init__(self, factory, managers, node, application_logic, size, style, observer):
         for manager in managers:
             if not factory.IsDisplayableManagerRegistered(manager):
                 factory.RegisterDisplayableManager(manager)
@@ -38,6 +43,11 @@ class _View:
         factory.SetMRMLApplicationLogic(application_logic)
         self.group = factory.InstantiateDisplayableManagers(self.renderer)
         self.group.SetMRMLDisplayableNode(node)
+        # As Slicer's views do it: the style proper does nothing, an observer hands the events to the managers.
+        self._interactor.SetInteractorStyle(style)
+        self.style, self.observer = style, observer
+        observer.SetInteractor(self._interactor)
+        observer.SetDisplayableManagers(self.group)
         self.node = node
         self.before_picture = lambda: None
 
@@ -70,7 +80,9 @@ class SliceWidget:
     def __init__(self, node, logic, application_logic):
         factory = slicer.vtkMRMLSliceViewDisplayableManagerFactory.GetInstance()
         size = SIZE
-        self._view = _View(factory, SLICE_MANAGERS, node, application_logic, size)
+        self._view = _View(factory, SLICE_MANAGERS, node, application_logic, size,
+                           vtk.vtkInteractorStyleUser(), slicer.vtkMRMLSliceViewInteractorStyle())  # fmt: skip
+        self._view.observer.SetSliceLogic(logic)
         self._logic = logic
         self._node = node
         node.SetDimensions(size[0], size[1], 1)
@@ -103,7 +115,8 @@ class ThreeDWidget:
 
     def __init__(self, node, application_logic):
         factory = slicer.vtkMRMLThreeDViewDisplayableManagerFactory.GetInstance()
-        self._view = _View(factory, THREED_MANAGERS, node, application_logic, SIZE)
+        self._view = _View(factory, THREED_MANAGERS, node, application_logic, SIZE,
+                           vtk.vtkInteractorStyle3D(), slicer.vtkMRMLThreeDViewInteractorStyle())  # fmt: skip
         self._node = node
 
     def threeDView(self):
