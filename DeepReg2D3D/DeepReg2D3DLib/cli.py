@@ -26,6 +26,7 @@ COMMANDS = {
     "drr": ("cli_drr", "render digitally reconstructed radiographs of a CT"),
     "geometry": ("cli_geometry", "tell and convert where source and detector were: DICOM, RTK, matrices, OpenCV"),
     "simulate": ("cli_simulate", "make realistic X-ray images of a CT, as a test case"),
+    "adapt": ("cli_adapt", "fine-tune the installed networks on simulated X-rays of one CT (optional)"),
     "train": ("cli_train", "train networks on simulated X-rays of CTs"),
     "evaluate": ("cli_evaluate", "measure methods on test cases: success rate, capture range, errors"),
     "worker": ("cli_worker", "serve the engine over stdin and stdout, as 3D Slicer uses it"),

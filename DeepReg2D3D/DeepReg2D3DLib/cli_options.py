@@ -17,9 +17,10 @@ def add_ct(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_geometry(parser: argparse.ArgumentParser, required: bool = True) -> None:
-    """--geometry; not required where the X-rays may be DICOM files that carry their own."""
-    note = "" if required else "; not needed for DICOM X-rays that say it themselves"
+def add_geometry(parser: argparse.ArgumentParser, required: bool = True, note: str | None = None) -> None:
+    """--geometry; not required where the X-rays may be DICOM files that carry their own. note: what else to say."""
+    if note is None:
+        note = "" if required else "; not needed for DICOM X-rays that say it themselves"
     parser.add_argument(
         "--geometry",
         type=Path,

@@ -26,7 +26,9 @@ from .engine.structure_file import load_structure
 from .engine.structure_registration import register_structure
 from .engine.view_files import load_views
 from .engine.volume import Volume
+from .engine.volume_digest import warn_of_another_ct
 from .engine.volume_io import load_volume
+from .engine.weights import adapted_weights
 from .engine.xray import XRay
 from .engine.xray_io import load_xray
 from .evaluation.registration_report import ReportInputs, write_registration_report
@@ -137,6 +139,8 @@ def run_registration(
         setup = RegistrationSetup.prepare(inputs.volume, resolve_device(options.device))
         alone = None if inputs.structure is None else structure_setup(setup, inputs.structure)
         method = options.built(setup.device)
+        if options.weights is not None:
+            warn_of_another_ct(options.weights, inputs.volume)
         prepared = time.perf_counter()
         preset = get_preset(options.preset)
         steps = sum(level.steps for level in preset.levels)
@@ -168,6 +172,7 @@ def run_registration(
         device=setup.device.type,
         seconds=Seconds(load_seconds, prepared - began, finished - prepared),
         warnings=all_warnings,
+        adapted={} if options.weights is None else adapted_weights(options.weights),
         region=None if inputs.structure is None else inputs.structure.name,
     )
     save_pose(iterations[-1].ct_to_world, out / "pose.json")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +32,8 @@ class Seconds:
 @dataclass(frozen=True)
 class RunFacts:
     """What a report says beside the iterations. status: converged, stopped or unreliable; region: the name of the one
-    structure that was registered (None: the whole CT)."""
+    structure that was registered (None: the whole CT); adapted: SHA-256 of networks used in place of the installed
+    ones, by name."""
 
     status: str
     method: str
@@ -41,6 +42,7 @@ class RunFacts:
     seconds: Seconds
     warnings: Sequence[str] = field(default_factory=tuple)
     region: str | None = None
+    adapted: Mapping[str, str] = field(default_factory=dict)
 
 
 def build_report(iterations: Sequence[Iteration], facts: RunFacts) -> dict[str, Any]:
@@ -75,7 +77,11 @@ def build_report(iterations: Sequence[Iteration], facts: RunFacts) -> dict[str, 
         "warnings": list(facts.warnings),
         "versions": versions(),
     }
-    return report if facts.region is None else report | {"region": facts.region}
+    if facts.region is not None:
+        report["region"] = facts.region
+    if facts.adapted:
+        report["adapted_weights"] = dict(facts.adapted)
+    return report
 
 
 def versions() -> dict[str, str]:

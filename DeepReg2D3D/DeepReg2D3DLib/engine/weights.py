@@ -80,6 +80,11 @@ def load_network(name: str, device: torch.device | str = "cpu", folder: Path | N
     return network.to(device).eval().requires_grad_(False)
 
 
+def adapted_weights(folder: Path) -> dict[str, str]:
+    """SHA-256 of the networks of a folder, by name: what a report says of weights that are not the installed ones."""
+    return {name: str(entry.get("sha256")) for name, entry in read_manifest(folder).items()}
+
+
 def network_loader(device: torch.device, adapted: Path | None = None) -> Callable[[str], nn.Module]:
     """What loads networks by name onto ``device``: those that the folder ``adapted`` holds from there, others from the
     installed ones.

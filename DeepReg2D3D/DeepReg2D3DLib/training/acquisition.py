@@ -17,7 +17,11 @@ from ..engine.poses import make_pose, motion_about, rotation_from_euler
 
 @dataclass(frozen=True)
 class AcquisitionConfig:
-    """Ranges of the C-arm. Lengths in mm, angles in degrees, shares between 0 and 1."""
+    """Ranges of the C-arm. Lengths in mm, angles in degrees, shares between 0 and 1.
+
+    view_rotations: rotations from the CT's axes to the camera's, nine numbers each by rows, that replace the frontal,
+    lateral and oblique views where the views to come are known.
+    """
 
     source_to_detector: tuple[float, float] = (900.0, 1300.0)
     magnification: tuple[float, float] = (1.3, 1.75)  # SDD / SOD
@@ -30,6 +34,7 @@ class AcquisitionConfig:
     roll_deviation_deg: float = 8.0
     isocentre_deviation: tuple[float, float, float] = (20.0, 20.0, 10.0)
     principal_point_deviation: float = 0.02  # of the image width
+    view_rotations: tuple[tuple[float, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -97,6 +102,11 @@ def draw_view_rotations(generator: torch.Generator, count: int, config: Acquisit
     zero = torch.zeros_like(angle)
     about_patient_axis = rotation_from_euler(torch.stack([zero, zero, angle], -1))
     tilted = rotation_from_euler(torch.stack([tilt, zero, roll], -1))
+    if config.view_rotations:
+        known = torch.tensor(config.view_rotations, dtype=torch.float64, device=generator.device).reshape(-1, 3, 3)
+        chosen = torch.randint(len(known), (count,), generator=generator, device=generator.device)
+        turn = math.radians(config.angle_deviation_deg) * _normal(generator, count)
+        return tilted @ rotation_from_euler(torch.stack([zero, turn, zero], -1)) @ known[chosen]
     return tilted @ base @ about_patient_axis
 
 

@@ -31,7 +31,7 @@ def plot_curves(folder: Path) -> Path | None:
     last = max(points[-1][0] for _, points in curves)
     highest = max(value for _, points in curves for _, value in points)
     chart = Chart(
-        "Flow along the contours' normals", Axis("step", 0, last, _ticks(last)), _axis("pixels", 1.05 * highest)
+        "Flow along the contours' normals", Axis("step", 0, last, ticks(last)), _axis("pixels", 1.05 * highest)
     )
     for index, (label, points) in enumerate(curves):
         colour = COLOURS[index % len(COLOURS)]
@@ -47,10 +47,10 @@ def _points(records: list[dict[str, Any]], key: str) -> list[tuple[float, float]
 
 
 def _axis(name: str, top: float) -> Axis:
-    return Axis(name, 0, top, _ticks(top))
+    return Axis(name, 0, top, ticks(top))
 
 
-def _ticks(top: float) -> list[float]:
+def ticks(top: float) -> list[float]:
     """At most eight round numbers from 0 to ``top``."""
     step = 10.0 ** math.floor(math.log10(max(top, 1e-6) / 8))
     for factor in (1, 2, 5, 10):

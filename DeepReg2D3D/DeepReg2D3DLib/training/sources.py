@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import multiprocessing
 import random
+import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -115,6 +116,8 @@ class MakerPlan:
 
 def _make_samples(plan: MakerPlan) -> None:
     torch.set_num_threads(1)
+    # Ctrl-C reaches every process of a terminal; the one that trains decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     ring = SampleRing.open(ring_folder(plan.folder, plan.number))
     alive = parent_lives(plan.parent)
     device = torch.device(plan.device)
