@@ -102,8 +102,8 @@ def _anonymous_xray(view: View, path: Path) -> View:
             if _same(original, copy):
                 return replace(again, image_kind=other)
         warnings.warn(
-            f"X-ray '{view.name}': its valid field or brightness is not recognised from pixels alone as from the original "
-            "file; a registration of the case may differ a little.",
+            f"X-ray '{view.name}': its valid field or brightness is not recognised from pixels alone as from the "
+            "original file; a registration of the case may differ a little.",
             stacklevel=3,
         )
     return again

@@ -28,6 +28,7 @@ COMMANDS = {
     "simulate": ("cli_simulate", "make realistic X-ray images of a CT, as a test case"),
     "adapt": ("cli_adapt", "fine-tune the installed networks on simulated X-rays of one CT (optional)"),
     "train": ("cli_train", "train networks on simulated X-rays of CTs"),
+    "study": ("cli_study", "measure methods on your own CT and X-rays, with a report"),
     "evaluate": ("cli_evaluate", "measure methods on test cases: success rate, capture range, errors"),
     "worker": ("cli_worker", "serve the engine over stdin and stdout, as 3D Slicer uses it"),
 }

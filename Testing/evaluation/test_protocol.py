@@ -11,7 +11,7 @@ from DeepReg2D3DLib.engine.xray_io import save_image
 from DeepReg2D3DLib.evaluation.protocol import EvaluationSettings, evaluate
 from DeepReg2D3DLib.evaluation.records import RecordFile
 
-FILES = {"starts.csv", "table.md", "table.json", "success.png", "errors.png", "run.json"}
+FILES = {"poses.jsonl", "starts.csv", "table.md", "table.json", "success.png", "errors.png", "run.json"}
 
 
 def settings(cases, out, **more) -> EvaluationSettings:

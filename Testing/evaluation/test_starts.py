@@ -1,14 +1,15 @@
 """Which starts an evaluation takes, and how more are drawn."""
 
+import math
 from pathlib import Path
 
 import pytest
 import torch
-from DeepReg2D3DLib.engine.case_file import Case
+from DeepReg2D3DLib.engine.case_file import Case, load_case
 from DeepReg2D3DLib.engine.errors import InputError
 from DeepReg2D3DLib.engine.metrics import mtre
 from DeepReg2D3DLib.engine.poses import check_rigid
-from DeepReg2D3DLib.engine.random_starts import draw_starts
+from DeepReg2D3DLib.engine.random_starts import draw_binned_starts, draw_starts
 from DeepReg2D3DLib.evaluation.starts import choose_starts
 
 TRUTH = torch.eye(4, dtype=torch.float64)
@@ -82,3 +83,21 @@ def test_a_single_target_is_reached_as_well():
     target = torch.tensor([[1.0, 2.0, 3.0]], dtype=torch.float64)
     starts = draw_starts(TRUTH, target, 8, 20.0, seed=1)
     assert sorted(int(mtre(start.pose, TRUTH, target) // 5) for start in starts) == [0, 0, 1, 1, 2, 2, 3, 3]
+
+
+@pytest.mark.parametrize(("count", "reach"), [(12, 60.0), (7, 22.0), (4, 5.0)])
+def test_binned_starts_fill_the_bins_evenly(small_case, count, reach):
+    case = load_case(small_case)
+    starts = draw_binned_starts(case.ground_truth, case.targets, count, reach, 3)
+    bins = math.ceil(reach / 5)
+    counts = [sum(int(start.initial_mtre // 5) == index for start in starts) for index in range(bins)]
+    assert sum(counts) == count and max(counts) - min(counts) <= 1
+    assert max(start.initial_mtre for start in starts) < reach
+    fewer = draw_binned_starts(case.ground_truth, case.targets, count - 2, reach, 3)
+    assert all(torch.equal(a.pose, b.pose) and a.name == b.name for a, b in zip(fewer, starts, strict=False))
+
+
+def test_a_reach_draws_all_starts_whatever_is_listed(small_case):
+    starts = choose_starts(load_case(small_case), 4, 1, 20.0)
+    assert sorted(int(start.initial_mtre // 5) for start in starts) == [0, 1, 2, 3]
+    assert all(start.name.startswith("20mm-seed1-") for start in starts)

@@ -80,11 +80,8 @@ def solve_landmarks(landmarks: Sequence[Landmark], cameras: Sequence[Camera]) ->
     used = [mark for mark in landmarks if mark.clicks]
     views = sorted({view for mark in used for view in mark.clicks})
     _check(used, views, cameras)
-    points = torch.tensor([mark.point for mark in used for _ in mark.clicks], dtype=torch.float64)
-    clicks = torch.tensor([pixel for mark in used for pixel in mark.clicks.values()], dtype=torch.float64)
-    index = torch.tensor([view for mark in used for view in mark.clicks])
     _refuse_degenerate(torch.tensor([mark.point for mark in used], dtype=torch.float64), len(views))
-    problem = _Problem(points, clicks, index, cameras)
+    problem = _problem(used, cameras)
     poses, costs = problem.descend(problem.first_poses(_rotations()), ROUGH_STEPS)
     poses, costs = problem.descend(poses[costs.argsort()[:PROMISING]], STEPS)
     costs = torch.where(problem.in_front(poses), costs, torch.inf)
@@ -95,6 +92,23 @@ def solve_landmarks(landmarks: Sequence[Landmark], cameras: Sequence[Camera]) ->
             "belongs to its landmark, and the geometry."
         )
     return problem.result(poses[best], [mark.name for mark in used for _ in mark.clicks])
+
+
+def clicks_at_pose(landmarks: Sequence[Landmark], cameras: Sequence[Camera], ct_to_world: Tensor) -> LandmarkPose:
+    """How far every landmark is seen from its click at a pose (4, 4) from elsewhere: a registration, say.
+
+    At least one landmark must have a click. The clicks stand landmark by landmark, their views in the file's order.
+    """
+    used = [mark for mark in landmarks if mark.clicks]
+    pose = ct_to_world.to("cpu", torch.float64)
+    return _problem(used, cameras).result(pose, [mark.name for mark in used for _ in mark.clicks])
+
+
+def _problem(used: Sequence[Landmark], cameras: Sequence[Camera]) -> _Problem:
+    points = torch.tensor([mark.point for mark in used for _ in mark.clicks], dtype=torch.float64)
+    clicks = torch.tensor([pixel for mark in used for pixel in mark.clicks.values()], dtype=torch.float64)
+    index = torch.tensor([view for mark in used for view in mark.clicks])
+    return _Problem(points, clicks, index, cameras)
 
 
 def _check(used: Sequence[Landmark], views: Sequence[int], cameras: Sequence[Camera]) -> None:

@@ -23,12 +23,13 @@ body { margin: 0 auto; max-width: 1060px; padding: 28px 24px 60px; background: v
 h1 { font-size: 26px; margin: 0 0 4px; }
 h2 { font-size: 19px; margin: 34px 0 8px; border-bottom: 1px solid var(--line); }
 h3 { font-size: 15px; margin: 18px 0 4px; }
-p { margin: 6px 0; } .dim, figcaption, caption { color: var(--dim); font-size: 13px; }
+p { margin: 6px 0; } .dim, figcaption { color: var(--dim); font-size: 13px; }
 .notice { border: 1px solid var(--alarm); color: var(--alarm); padding: 6px 10px; margin: 12px 0; font-weight: 600; }
 .alarm { color: var(--alarm); font-weight: 600; } .good { color: var(--good); font-weight: 600; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; margin: 8px 0; font-size: 13.5px; font-variant-numeric: tabular-nums; }
 th, td { border-bottom: 1px solid var(--line); padding: 3px 10px 3px 0; text-align: left; vertical-align: top; }
+.tight td { white-space: nowrap; } .tight th, .tight td { font-size: 12px; padding-right: 8px; }
 th { font-weight: 600; } td.number, th.number { text-align: right; }
 figure { margin: 8px 0; } figure img { max-width: 100%; height: auto; display: block; }
 .row { display: flex; flex-wrap: wrap; gap: 12px; } .row figure { flex: 1 1 300px; max-width: 520px; }
@@ -72,8 +73,10 @@ def subtitle(text: str) -> str:
     return f"<h3>{escaped(text)}</h3>"
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[object]], numbers: Sequence[int] = (), caption: str = "") -> str:
-    """A table; ``numbers``: indices of the columns that are aligned to the right."""
+def table(
+    head: Sequence[str], rows: Sequence[Sequence[object]], numbers: Sequence[int] = (), tight: bool = False
+) -> str:
+    """A table; numbers: indices of the columns that are aligned to the right; tight: small, a line for each row."""
 
     def cells(tag: str, values: Sequence[object]) -> str:
         texts = []
@@ -82,10 +85,10 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]], numbers: Sequen
             texts.append(f"<{tag}{kind}>{escaped(value)}</{tag}>")
         return f"<tr>{''.join(texts)}</tr>"
 
-    title = f"<caption>{escaped(caption)}</caption>" if caption else ""
+    kind = ' class="tight"' if tight else ""
     header = f"<thead>{cells('th', head)}</thead>" if any(head) else ""
     body = "".join(cells("td", row) for row in rows)
-    return f'<div class="wide"><table>{title}{header}<tbody>{body}</tbody></table></div>'
+    return f'<div class="wide"><table{kind}>{header}<tbody>{body}</tbody></table></div>'
 
 
 def preformatted(text: str) -> str:

@@ -19,6 +19,7 @@ from .edges import edge_opacity, smooth
 
 START_COLOUR = (255, 150, 40)
 RESULT_COLOUR = (60, 235, 255)
+REFERENCE_COLOUR = (255, 150, 40)
 NOTICE = "Research software: verify by eye"
 BONE_HU = 150
 _INK = (235, 235, 235)
@@ -90,9 +91,14 @@ class ViewPicture:
 
     def drawn(self, ct_to_world: Tensor, colour: tuple[int, int, int]) -> Image.Image:
         """The X-ray with the outlines at a pose (4, 4) in ``colour``."""
-        opacity = 0.9 * self.outlines(ct_to_world)[..., None]
-        grey = 235.0 * self.grey[..., None]
-        blended = grey * (1 - opacity) + np.array(colour, np.float32) * opacity
+        return self.drawn_over([(ct_to_world, colour)])
+
+    def drawn_over(self, layers: Sequence[tuple[Tensor, tuple[int, int, int]]]) -> Image.Image:
+        """The X-ray with the outlines at several poses (4, 4), each in its colour, the last on top."""
+        blended = np.repeat(235.0 * self.grey[..., None], 3, axis=-1)
+        for ct_to_world, colour in layers:
+            opacity = 0.9 * self.outlines(ct_to_world)[..., None]
+            blended = blended * (1 - opacity) + np.array(colour, np.float32) * opacity
         return Image.fromarray(blended.round().astype(np.uint8), "RGB")
 
 

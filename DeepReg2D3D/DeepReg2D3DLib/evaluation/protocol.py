@@ -18,6 +18,7 @@ from ..engine.geometry_file import load_geometry
 from ..engine.methods import get_method
 from .fingerprint import check_same_run, fingerprint
 from .plots import plot_final_errors, plot_success
+from .pose_log import append_poses
 from .records import JOINT, Record, RecordFile
 from .starts import choose_starts
 from .tables import write_tables
@@ -32,6 +33,7 @@ Told = Callable[[int, int, str], None]
 class EvaluationSettings:
     """What to evaluate. starts: how many per case and view (None: all listed). views: 'each' or 'joint'.
 
+    reach: draw all starts, evenly in the 5 mm bins below so many mm of initial mTRE (None: those listed come first).
     jobs: processes at a time (None: one a core, a single one on a GPU).
     """
 
@@ -41,6 +43,7 @@ class EvaluationSettings:
     preset: str = "accurate"
     views: str = "each"
     starts: int | None = None
+    reach: float | None = None
     seed: int = 0
     device: str = "auto"
     jobs: int | None = None
@@ -73,11 +76,14 @@ def evaluate(settings: EvaluationSettings, told: Told = lambda done, total, text
     total, done = len(trials), len(trials) - len(todo)
     if done:
         told(done, total, f"{done} of {total} registrations are in {file.path} already")
-    jobs, threads = _share_cores(settings.jobs, device, len(todo))
+    jobs, threads = share_cores(settings.jobs, device, len(todo))
     try:
         with closing(work_off(todo, run_trial, lambda trial: trial.group, jobs, threads)) as answers:
             for answer in answers:
-                record = answer.result or failed(answer.task)
+                outcome = answer.result or failed(answer.task)
+                record = outcome.record
+                # The poses first: every row of starts.csv has some.
+                append_poses(settings.out, answer.task, outcome)
                 file.append([record])
                 records.append(record)
                 done += 1
@@ -97,7 +103,7 @@ def plan(folders: Sequence[Path], settings: EvaluationSettings, device: str) -> 
         if case.name in seen:
             raise InputError(f"{folder} and {seen[case.name]} hold cases of the same name, '{case.name}'; rename one.")
         seen[case.name] = folder
-        starts = choose_starts(case, settings.starts, settings.seed)
+        starts = choose_starts(case, settings.starts, settings.seed, settings.reach)
         for method in settings.methods:
             for view in _views(case, settings.views):
                 for start in starts:
@@ -139,7 +145,7 @@ def _views(case: Case, mode: str) -> list[str]:
     return [view.name for view in views]
 
 
-def _share_cores(jobs: int | None, device: str, tasks: int) -> tuple[int, int]:
+def share_cores(jobs: int | None, device: str, tasks: int) -> tuple[int, int]:
     """(processes, threads in each): one registration a core, since one alone gains little from a second core."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if jobs is None:

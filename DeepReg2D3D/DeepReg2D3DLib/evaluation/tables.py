@@ -99,10 +99,7 @@ def write_tables(out: Path, records: Sequence[Record], *, jobs: int, threads: in
     """Write table.md and table.json. missing: registrations that an interruption left undone."""
     summaries = summarise(records)
     cases = [(*key, _summary(*key[2:], rows)) for key, rows in _by_case(records).items()]
-    note = (
-        f"Seconds are the registration alone, without reading and preparing the CT; {jobs} ran at a time with "
-        f"{threads} thread{'s' if threads > 1 else ''} each."
-    )
+    note = seconds_note(jobs, threads)
     content = {
         "format": FORMAT,
         "version": 1,
@@ -117,6 +114,14 @@ def write_tables(out: Path, records: Sequence[Record], *, jobs: int, threads: in
     }
     write_json(out / "table.json", content)
     write_text(out / "table.md", _markdown(summaries, cases, note, missing))
+
+
+def seconds_note(jobs: int, threads: int) -> str:
+    """What the seconds mean."""
+    return (
+        f"Seconds are the registration alone, without reading and preparing the CT; {jobs} ran at a time with "
+        f"{threads} thread{'s' if threads > 1 else ''} each."
+    )
 
 
 def _by_case(records: Sequence[Record]) -> dict[tuple[str, str, str, str, str], list[Record]]:
@@ -153,24 +158,25 @@ def _row(summary: Summary) -> dict:
     return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(summary).items()}
 
 
-def _markdown(summaries: Sequence[Summary], cases: Sequence[tuple], note: str, missing: int) -> str:
+def _markdown(summaries: Sequence[Summary], by_case: Sequence[tuple], note: str, missing: int) -> str:
     lines = ["# Evaluation", ""]
     if missing:
         lines += [f"**Interrupted: {missing} registrations are missing. The same command goes on.**", ""]
     lines += [_HEAD.format("method | preset | views"), _RULE.format(":-- | :-- | :--")]
-    lines += [f"| {summary.method} | {summary.preset} | {summary.views} | {_cells(summary)} |" for summary in summaries]
+    lines += [f"| {s.method} | {s.preset} | {s.views} | {' | '.join(cells(s))} |" for s in summaries]
     lines += [
         "",
-        "SR: share of runs that end at mRPD of 2 mm or less, with Wilson's 95 % interval; crashes and refusals are "
-        "failures. CR: highest 5 mm bin of initial mTRE up to which every bin has an SR of 95 % or more; n/a where a "
-        f"bin that decides holds under 20 runs. mRPD and mTRE in mm: mean ± standard deviation (median). {note}",
+        f"{EXPLANATION} {note}",
         "",
         "## Case by case",
         "",
         _HEAD.format("case | view | method | preset"),
         _RULE.format(":-- | :-- | :-- | :--"),
     ]
-    lines += [f"| {case} | {view} | {method} | {preset} | {_cells(s)} |" for case, view, method, preset, _, s in cases]
+    lines += [
+        f"| {case} | {view} | {method} | {preset} | {' | '.join(cells(s))} |"
+        for case, view, method, preset, _, s in by_case
+    ]
     lines += [
         "",
         "## Success by initial mTRE",
@@ -181,7 +187,7 @@ def _markdown(summaries: Sequence[Summary], cases: Sequence[tuple], note: str, m
     for s in summaries:
         lines += [
             f"| {s.method} ({s.preset}) | {s.views} | {b.low_mm:.0f}-{b.high_mm:.0f} | {b.runs} | "
-            f"{_share(b.success_rate, b.interval)} |"
+            f"{share(b.success_rate, b.interval)} |"
             for b in s.bins
         ]
     lines += [
@@ -200,24 +206,41 @@ def _markdown(summaries: Sequence[Summary], cases: Sequence[tuple], note: str, m
     return "\n".join([*lines, ""])
 
 
-_HEAD = "| {} | runs | SR % | CR mm | mRPD, successes | mRPD, all | mTRE, successes | mTRE, all | median s | failed |"
+HEADINGS = (
+    "runs",
+    "SR %",
+    "CR mm",
+    "mRPD, successes",
+    "mRPD, all",
+    "mTRE, successes",
+    "mTRE, all",
+    "median s",
+    "failed",
+)
+"""Of ``cells``."""
+_HEAD = f"| {{}} | {' | '.join(HEADINGS)} |"
 _RULE = "| {} | --: | :-- | :-- | :-- | :-- | :-- | :-- | --: | --: |"
+EXPLANATION = (
+    "SR: share of runs that end at mRPD of 2 mm or less, with Wilson's 95 % interval; crashes and refusals are "
+    "failures. CR: highest 5 mm bin of initial mTRE up to which every bin has an SR of 95 % or more; n/a where a bin "
+    "that decides holds under 20 runs. mRPD and mTRE in mm: mean ± standard deviation (median)."
+)
 
 
-def _cells(s: Summary) -> str:
+def cells(s: Summary) -> list[str]:
+    """The figures of a summary as texts, under ``HEADINGS``."""
     seconds = "-" if s.seconds.median is None else f"{s.seconds.median:.1f}"
-    cells = [
+    return [
         str(s.runs),
-        _share(s.success_rate, s.success_interval),
+        share(s.success_rate, s.success_interval),
         _range(s.capture_range_mm),
         *(_spread(x) for x in (s.mrpd_success_mm, s.mrpd_all_mm, s.mtre_success_mm, s.mtre_all_mm)),
         seconds,
         str(s.failed),
     ]
-    return " | ".join(cells)
 
 
-def _share(rate: float, interval: tuple[float, float]) -> str:
+def share(rate: float, interval: tuple[float, float]) -> str:
     return f"{100 * rate:.1f} ({100 * interval[0]:.1f}-{100 * interval[1]:.1f})"
 
 

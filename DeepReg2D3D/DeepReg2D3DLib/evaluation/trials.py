@@ -47,7 +47,15 @@ class Trial:
         return self.case, self.view, self.method
 
 
-def run_trial(trial: Trial) -> Record:
+@dataclass(frozen=True)
+class Outcome:
+    """The row of a registration and where it ended (ct_to_world as nested lists; None where it failed)."""
+
+    record: Record
+    pose: tuple[tuple[float, ...], ...] | None
+
+
+def run_trial(trial: Trial) -> Outcome:
     """Register once and measure. Whatever ``register`` raises goes on to the caller, who counts it as a failure."""
     case, volume, xrays, setup = _prepared(trial.folder, trial.device)
     truth, targets = truth_of(case)
@@ -66,12 +74,13 @@ def run_trial(trial: Trial) -> Record:
     seconds = time.perf_counter() - began
     final = last.ct_to_world
     distance = sum(mrpd(final, truth, targets, xray.camera) for xray in used) / len(used)
-    return _record(trial, mtre(final, truth, targets), distance, seconds, last.index, last.status)
+    record = _record(trial, mtre(final, truth, targets), distance, seconds, last.index, last.status)
+    return Outcome(record, tuple(tuple(row) for row in final.tolist()))
 
 
-def failed(trial: Trial) -> Record:
-    """The row of a registration that crashed or was refused."""
-    return _record(trial, math.nan, math.nan, math.nan, 0, "failed")
+def failed(trial: Trial) -> Outcome:
+    """Of a registration that crashed or was refused."""
+    return Outcome(_record(trial, math.nan, math.nan, math.nan, 0, "failed"), None)
 
 
 def _record(trial: Trial, final_mtre: float, final_mrpd: float, seconds: float, iterations: int, status: str) -> Record:

@@ -1,0 +1,213 @@
+"""A study: the published protocol on somebody's own CT, X-rays and reference pose, resumable, with a report.
+
+The folder holds ``case`` (the anonymised inputs, as ``evaluate`` reads them), the files of an evaluation, fiducials.csv
+where markers were given, and study.html.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from .case_export import LANDMARKS, CaseContent, write_case
+from .engine.atomic import write_json
+from .engine.case_file import load_case
+from .engine.device import resolve_device
+from .engine.dicom_geometry import Frame
+from .engine.errors import InputError
+from .engine.geometry_file import View, load_geometry
+from .engine.json_file import read_record
+from .engine.landmark_file import load_landmarks
+from .engine.landmarks import Landmark, solve_landmarks
+from .engine.metrics import BIN_WIDTH, MINIMUM_PER_BIN
+from .engine.pose_file import load_pose
+from .engine.view_files import load_views
+from .engine.volume_io import load_volume
+from .engine.xray_io import load_xray
+from .evaluation.fiducials import fiducial_rows, write_fiducials
+from .evaluation.fingerprint import digest
+from .evaluation.pose_log import read_poses
+from .evaluation.protocol import EvaluationSettings, Told, evaluate, share_cores
+from .evaluation.records import JOINT, Record, RecordFile
+from .evaluation.study_report import StudyContent, write_study_report
+
+FORMAT = "deepreg2d3d-study"
+STUDY, CASE = "study.json", "case"
+SMALLEST_LIMIT, LARGEST_LIMIT = 5.0, 200.0
+
+
+@dataclass(frozen=True)
+class StudyFiles:
+    """The inputs. reference: a pose file, or None for the pose that the landmarks give."""
+
+    ct: Path
+    geometry: Path | None = None
+    images: Sequence[Path] | None = None
+    frame: Frame = None
+    reference: Path | None = None
+    landmarks: Path | None = None
+
+
+@dataclass(frozen=True)
+class StudySettings:
+    """How it runs. starts: registrations for each method and view; limit: mm of initial mTRE that they reach.
+
+    views: 'each', 'joint', or None for joint where there are several, as ``register`` does.
+    """
+
+    out: Path
+    methods: tuple[str, ...]
+    starts: int = 100
+    limit: float = 60.0
+    preset: str = "accurate"
+    views: str | None = None
+    seed: int = 0
+    device: str = "auto"
+    jobs: int | None = None
+    told: Told = field(default=lambda done, total, text: None)
+    note: Callable[[str], None] = field(default=lambda text: None)
+
+
+def run_study(files: StudyFiles, settings: StudySettings) -> list[Record]:
+    """Do what is still to be done of a study and write its report, also when interrupted; returns all rows.
+
+    Raises InputError before the first registration for inputs that cannot be used, and where the folder holds a study
+    of other inputs.
+    """
+    if not SMALLEST_LIMIT <= settings.limit <= LARGEST_LIMIT:
+        raise InputError(f"--limit {settings.limit:g}: expected {SMALLEST_LIMIT:g} to {LARGEST_LIMIT:g} mm.")
+    views = load_views(files.geometry, files.images, files.frame)
+    mode = settings.views or (JOINT if len(views) > 1 else "each")
+    if mode == JOINT and len(views) < 2:
+        raise InputError("There is one view only; use --views each.")
+    reference, kind = _reference(files, views)
+    kind = _prepare_case(files, settings, views, reference, kind)
+    evaluation = EvaluationSettings(
+        cases=settings.out / CASE,
+        out=settings.out,
+        methods=settings.methods,
+        preset=settings.preset,
+        views=mode,
+        starts=settings.starts,
+        reach=settings.limit,
+        seed=settings.seed,
+        device=settings.device,
+        jobs=settings.jobs,
+    )
+    wanted = MINIMUM_PER_BIN * math.ceil(settings.limit / BIN_WIDTH)
+    if settings.starts * (1 if mode == JOINT else len(views)) < wanted:
+        settings.note(f"note: a capture range needs {MINIMUM_PER_BIN} runs in each 5 mm bin: {wanted} in all.")
+    planned = settings.starts * len(settings.methods) * (1 if mode == JOINT else len(views))
+    records: list[Record] = []
+    try:
+        records = evaluate(evaluation, settings.told)
+    finally:
+        if (settings.out / "starts.csv").exists():
+            settings.note("writing the report ...")
+            write_report(settings.out, planned, kind, settings)
+    return records
+
+
+def write_report(out: Path, planned: int, kind: str, settings: StudySettings) -> None:
+    """study.html and fiducials.csv from what is in a study's folder."""
+    case = load_case(out / CASE)
+    views = load_geometry(case.geometry)
+    cameras = [view.camera for view in views]
+    records = RecordFile(out / "starts.csv").read()
+    poses = read_poses(out)
+    landmarks = _case_landmarks(out / CASE, views)
+    rows = fiducial_rows(landmarks, cameras, case.ground_truth, records, poses)
+    if rows:
+        write_fiducials(rows, out)
+    device = resolve_device(settings.device).type
+    jobs, threads = share_cores(settings.jobs, device, max(1, planned))
+    told = [
+        ("methods", ", ".join(dict.fromkeys(f"{r.method} ({r.preset})" for r in records))),
+        ("starts", f"{len({r.start_id for r in records})} for each method and view, drawn with seed {settings.seed}"),
+        ("reach of the starts", f"0 to {settings.limit:g} mm mTRE"),
+        ("views", ", ".join(f"{camera.name} ({camera.columns} x {camera.rows} px)" for camera in cameras)),
+        ("targets", f"{len(case.targets)} points on dense bone, on which mTRE and mRPD are averaged"),
+        ("device", device),
+    ]
+    content = StudyContent(
+        volume=load_volume(case.ct),
+        views=views,
+        xrays=[load_xray(view.image, view.camera, view.image_kind) for view in views],
+        reference=case.ground_truth,
+        reference_kind=kind,
+        settings=told,
+        records=records,
+        poses=poses,
+        fiducials=rows,
+        missing=max(0, planned - len(records)),
+        jobs=jobs,
+        threads=threads,
+    )
+    write_study_report(out, content)
+
+
+def _reference(files: StudyFiles, views: Sequence[View]) -> tuple[Tensor, str]:
+    """The pose that counts as the truth, and where it comes from."""
+    if files.reference is not None:
+        return load_pose(files.reference), "a pose file"
+    if files.landmarks is None:
+        raise InputError(
+            "A study needs a pose that counts as the truth: --reference with a pose accepted by eye, or --landmarks."
+        )
+    cameras = [view.camera for view in views]
+    solved = solve_landmarks(load_landmarks(files.landmarks, [camera.name for camera in cameras]), cameras)
+    return (
+        solved.ct_to_world,
+        f"markers and their clicks (rms {solved.rms_mm:.2f} mm, depth ± {solved.depth_mm:.1f} mm)",
+    )
+
+
+def _prepare_case(
+    files: StudyFiles, settings: StudySettings, views: Sequence[View], reference: Tensor, kind: str
+) -> str:
+    """Write the case once; refuse another's folder. Returns where the reference comes from."""
+    for view in views:
+        if view.image is None or not view.image.exists():
+            raise InputError(f"View '{view.name}': its image is missing ({view.image}); name the X-rays with --xray.")
+    if not files.ct.exists():
+        raise InputError(f"{files.ct}: this file or folder does not exist.")
+    made_of: dict[str, Any] = {
+        "CT": digest([files.ct]),
+        "geometry": [view.camera.projection_matrix.tolist() for view in views],
+        "reference": reference.tolist(),
+        "seed": settings.seed,
+        "limit": settings.limit,
+    }
+    made_of |= {f"X-ray {view.name}": f"{digest([view.image])} {view.frame} {view.image_kind}" for view in views}
+    if files.landmarks is not None:
+        made_of["landmarks"] = digest([files.landmarks])
+    path = settings.out / STUDY
+    if path.exists():
+        record = read_record(path, FORMAT)
+        before = record.get("made_of")
+        changed = [key for key in sorted({*made_of, *before}) if made_of.get(key) != before.get(key)]
+        if changed:
+            raise InputError(
+                f"{settings.out}: holds a study with another {' and '.join(changed)}; choose another --out."
+            )
+        return record.text("reference_kind")
+    if any((settings.out / name).exists() for name in ("starts.csv", CASE)):
+        raise InputError(f"{settings.out}: holds something else; choose another --out.")
+    settings.note("writing the case ...")
+    landmarks: Sequence[Landmark] = ()
+    if files.landmarks is not None:
+        landmarks = load_landmarks(files.landmarks, [view.name for view in views])
+    volume = load_volume(files.ct)
+    write_case(CaseContent("study", volume, views, reference, None, landmarks), settings.out / CASE, settings.note)
+    write_json(path, {"format": FORMAT, "version": 1, "reference_kind": kind, "made_of": made_of})
+    return kind
+
+
+def _case_landmarks(folder: Path, views: Sequence[View]) -> list[Landmark]:
+    path = folder / LANDMARKS
+    return load_landmarks(path, [view.name for view in views]) if path.exists() else []
