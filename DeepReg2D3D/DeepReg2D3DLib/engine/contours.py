@@ -65,9 +65,13 @@ def apparent_contour_points(
     (2, rows, columns), the gradient (d/du, d/dv) of the DRR, ranks points by the contour they really draw; without it
     their own 3D gradient ranks them. See ``apparent_contour_batch``.
     """
+    grazing = _grazing(surface, ct_to_camera, tolerance)
+    points, gradients = surface.points[grazing], surface.gradients[grazing]
+    if len(points) == 0:
+        return ContourPoints(points, gradients, points[:, :2])
     batch = apparent_contour_batch(
-        surface.points[None],
-        surface.gradients[None],
+        points[None],
+        gradients[None],
         ct_to_camera[None],
         intrinsics[None],
         size,
@@ -80,6 +84,19 @@ def apparent_contour_points(
     )
     valid = batch.valid[0]
     return ContourPoints(batch.points[0][valid], batch.gradients[0][valid], batch.pixels[0][valid])
+
+
+def _grazing(surface: SurfacePoints, ct_to_camera: Tensor, tolerance: float) -> Tensor:
+    """Indices of the surface points whose rays graze the surface, and a few more: a cheap look at all of them.
+
+    In the CT's frame the ray of a point is the point less the source, so nothing has to be transformed.
+    """
+    pose = ct_to_camera.to(torch.float64)
+    source = -pose[:3, :3].T @ pose[:3, 3]
+    rays = surface.points - source.to(surface.points)
+    across = (surface.gradients * rays).sum(-1).square()
+    limit = (1.01 * tolerance) ** 2 * surface.squared_gradients * rays.square().sum(-1)
+    return (across <= limit).nonzero()[:, 0]
 
 
 def apparent_contour_batch(

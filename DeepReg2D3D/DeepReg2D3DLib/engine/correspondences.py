@@ -12,6 +12,7 @@ from torch import Tensor
 from .camera import Camera
 from .contours import ContourPoints, image_normals
 from .drr import DrrRenderer
+from .normalisation import normalise_for_network
 from .poses import transform_points, transform_vectors
 from .surface import SurfacePoints
 from .xray import XRay
@@ -72,6 +73,11 @@ class Scene:
     def pose(self) -> Tensor:
         """ct_to_camera in float32 beside the points."""
         return self.ct_to_camera.to(self.contour.points)
+
+    @cached_property
+    def normalised_drr(self) -> Tensor:
+        """The DRR (1, 2, H, W) as networks see it; see ``normalise_for_network``."""
+        return normalise_for_network(self.drr)
 
     @cached_property
     def points_in_camera(self) -> Tensor:

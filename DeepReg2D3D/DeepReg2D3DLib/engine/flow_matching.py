@@ -11,7 +11,6 @@ from torch import Tensor
 
 from .correspondences import Matches, Scene, no_matches
 from .networks import EncodedImage, FlowNetwork
-from .normalisation import normalise_for_network
 from .xray import XRay
 
 ITERATIONS = 6
@@ -42,7 +41,7 @@ class FlowMatching:
         if len(scene.contour) == 0:
             return no_matches(scene)
         with torch.inference_mode():
-            drr = normalise_for_network(scene.drr)
+            drr = scene.normalised_drr
             pixels = scene.contour.pixels.to(drr)
             estimate = self.network(drr, self._encode(scene.xray), self.iterations, points=pixels[None])[-1]
             flow, log_scale = estimate.flow[0].float().clone(), estimate.log_scale[0].float().clone()
@@ -56,7 +55,7 @@ class FlowMatching:
         for known, encoded in self._encoded:
             if known is xray:
                 return encoded
-        encoded = self.network.encode(normalise_for_network(xray.line_integral, xray.mask))
+        encoded = self.network.encode(xray.normalised)
         # One for each view of a registration; an older level's X-rays fall out.
         self._encoded = [*self._encoded[-3:], (xray, encoded)]
         return encoded

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .camera import project
 from .correspondences import CorrespondenceFinder, Matches, Scene, no_matches
-from .image_gradient import image_gradient, masked_gradient, smoothed
+from .image_gradient import image_gradient, smoothed
 from .poses import transform_points, transform_vectors
 
 
@@ -57,7 +57,7 @@ class PatchMatching:
         if len(scene.contour) == 0:
             return no_matches(scene)
         settings = self.settings
-        found, valid = masked_gradient(scene.xray.line_integral, scene.xray.mask, settings.smoothing)
+        found, valid = scene.xray.gradient(settings.smoothing)
         templates = self._templates(scene)
         along, weights, doubt = patch_matches(centres, scene.normals, templates, found, valid, search_px, settings)
         flow = centres - scene.contour.pixels + along[:, None] * scene.normals
@@ -181,13 +181,13 @@ def sample_patches(gradient: Tensor, pixels: Tensor, normals: Tensor, along: int
 
 def _patch_grid(pixels: Tensor, normals: Tensor, along: int, across: int, size: tuple[int, int]) -> Tensor:
     """Sampling grid (M, 2 along + 1, 2 across + 1, 2) in the coordinates of ``grid_sample`` with aligned corners."""
-    a = torch.arange(-along, along + 1, dtype=pixels.dtype, device=pixels.device)[None, :, None, None]
-    b = torch.arange(-across, across + 1, dtype=pixels.dtype, device=pixels.device)[None, None, :, None]
-    tangents = torch.stack([-normals[:, 1], normals[:, 0]], dim=-1)
-    position = pixels[:, None, None] + a * normals[:, None, None] + b * tangents[:, None, None]
     rows, columns = size
     scale = torch.tensor([2.0 / max(columns - 1, 1), 2.0 / max(rows - 1, 1)], dtype=pixels.dtype, device=pixels.device)
-    return position * scale - 1
+    a = torch.arange(-along, along + 1, dtype=pixels.dtype, device=pixels.device)[None, :, None]
+    b = torch.arange(-across, across + 1, dtype=pixels.dtype, device=pixels.device)[None, :, None]
+    tangents = torch.stack([-normals[:, 1], normals[:, 0]], dim=-1)
+    middle = pixels[:, None] * scale - 1 + a * (normals * scale)[:, None]
+    return middle[:, :, None] + (b * (tangents * scale)[:, None])[:, None]
 
 
 def match_scores(
@@ -205,30 +205,41 @@ def match_scores(
     gradient (1, 2, H, W) of the X-ray, zero where it is not ``valid`` (1, 1, H, W). Only valid pixels count, on both
     sides of the quotient; -1 where fewer than ``least_valid`` of the patch are.
     """
-    window = torch.exp(-0.5 * (torch.arange(-half, half + 1, device=pixels.device) / (0.7 * half)) ** 2)
-    window = window[:, None] * window[None, :]
-    strip = sample_patches(gradient, pixels, normals, half + reach, half)
-    allowed = F.grid_sample(
-        valid.to(strip.dtype),
-        _patch_grid(pixels, normals, half + reach, half, gradient.shape[-2:])[None].flatten(2, 3),
-        align_corners=True,
-    )[0, 0].unflatten(-1, (2 * (half + reach) + 1, 2 * half + 1))
-    offsets = 2 * reach + 1
-    weighted = templates * window[None, :, :, None]
+    line = torch.exp(-0.5 * (torch.arange(-half, half + 1, device=pixels.device) / (0.7 * half)) ** 2)
+    total = line.sum() ** 2
+    offsets, length = 2 * reach + 1, 2 * (half + reach) + 1
+    grid = _patch_grid(pixels, normals, half + reach, half, gradient.shape[-2:])[None].flatten(2, 3)
+    looked_up = torch.cat([gradient, valid.to(gradient.dtype)], dim=1)
+    gu, gv, allowed = F.grid_sample(looked_up, grid, align_corners=True)[0].unflatten(-1, (length, 2 * half + 1))
+    n_u, n_v = normals[:, 0, None, None], normals[:, 1, None, None]
+    along, across = gu * n_u + gv * n_v, gv * n_u - gu * n_v
+
+    def windowed(values: Tensor) -> Tensor:
+        """Sums (M, offsets) of values (M, length, width) under the window, at every offset."""
+        return F.conv1d((values @ line)[:, None], line[None, None])[:, 0]
+
+    weighted = templates * (line[:, None] * line)[..., None]
     energy_of_template = (weighted * templates).sum(-1)
-    energy_of_strip = (strip * strip).sum(-1)
-    product = torch.zeros(len(pixels), offsets, device=pixels.device)
-    template_energy, strip_energy, share = (torch.zeros_like(product) for _ in range(3))
+    strip = torch.cat([along, across], dim=-1)
+    weighted = weighted.transpose(-1, -2).flatten(2)  # (M, A, 2 A), as the strip's rows
+    product = strip.new_zeros(len(pixels), offsets, 1)
     for a in range(2 * half + 1):
-        rows = slice(a, a + offsets)
-        product += (strip[:, rows].flatten(2) @ weighted[:, a].flatten(1)[..., None])[..., 0]
-        template_energy += (allowed[:, rows] @ energy_of_template[:, a, :, None])[..., 0]
-        strip_energy += energy_of_strip[:, rows] @ window[a]
-        share += allowed[:, rows] @ window[a]
+        product.baddbmm_(strip[:, a : a + offsets], weighted[:, a, :, None])
+    product = product[..., 0]
+    template_energy = energy_of_template.sum((1, 2))[:, None].repeat(1, offsets)
+    cut = (allowed < 1 - 1e-5).flatten(1).any(1).nonzero()[:, 0]
+    if len(cut) > 0:
+        energy, seen = energy_of_template[cut], allowed[cut]
+        found = energy.new_zeros(len(cut), offsets, 1)
+        for a in range(2 * half + 1):
+            found.baddbmm_(seen[:, a : a + offsets], energy[:, a, :, None])
+        template_energy[cut] = found[..., 0]
+    energy_of_strip = along * along + across * across
+    strip_energy, share = windowed(energy_of_strip), windowed(allowed)
     # A flat piece of the X-ray correlates with anything: a floor relative to the image keeps noise out.
-    floor = 1e-3 * energy_of_strip.mean() * window.sum()
+    floor = 1e-3 * energy_of_strip.mean() * total
     scores = product / (template_energy * (strip_energy + floor)).clamp_min(1e-20).sqrt()
-    return torch.where(share >= least_valid * window.sum(), scores, torch.full_like(scores, -1.0))
+    return torch.where(share >= least_valid * total, scores, torch.full_like(scores, -1.0))
 
 
 def best_offsets(scores: Tensor, rival_distance: int) -> tuple[Tensor, Tensor, Tensor]:

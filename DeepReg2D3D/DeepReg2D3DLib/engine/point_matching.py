@@ -11,7 +11,6 @@ import torch
 from .correspondences import Matches, Scene, no_matches
 from .flow_matching import seen_in, weights_from_scale
 from .networks.point_flow import ContourScene, EncodedEdges, PointFlow, as_flow
-from .normalisation import normalise_for_network
 from .xray import XRay
 
 ITERATIONS = 5
@@ -31,7 +30,7 @@ class PointFlowMatching:
         if len(scene.contour) == 0:
             return no_matches(scene)
         with torch.inference_mode():
-            drr = normalise_for_network(scene.drr)
+            drr = scene.normalised_drr
             asked = ContourScene(
                 scene.contour.pixels.to(drr)[None],
                 scene.normals.to(drr)[None],
@@ -52,7 +51,7 @@ class PointFlowMatching:
         for known, encoded in self._encoded:
             if known is xray:
                 return encoded
-        encoded = self.network.encode(normalise_for_network(xray.line_integral, xray.mask))
+        encoded = self.network.encode(xray.normalised)
         # One for each view of a registration; an older level's X-rays fall out.
         self._encoded = [*self._encoded[-3:], (xray, encoded)]
         return encoded

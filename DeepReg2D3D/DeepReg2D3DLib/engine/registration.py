@@ -30,7 +30,7 @@ from .region import depth_of, field_is_empty, level_xray, pixel_at_depth, region
 from .rivals import judged_poses
 from .search import Candidate, SearchSettings, search_candidates
 from .setup import RegistrationSetup
-from .similarity import gradient_ncc
+from .similarity import gradient_ncc_of
 from .volume import Volume
 from .wide_search import WideSettings, wide_candidates
 from .xray import XRay
@@ -144,7 +144,7 @@ class _LevelView:
             )
 
     def similarity(self) -> float:
-        return float(gradient_ncc(self.drr, self.xray.line_integral, self.xray.mask)[0])
+        return float(gradient_ncc_of(self.drr, self.xray)[0])
 
 
 class _Registration:
@@ -264,6 +264,8 @@ class _Registration:
         for number, steps in enumerate(rounds):
             tried = [self._tried(pose, level, steps) for pose in poses]
             poses = [pose for pose in tried if pose is not None] or poses[:1]
+            if len(poses) == 1:
+                continue
             scores = judged_poses(self.setup, self.xrays, poses, settings.judged_side, settings.judged_margin_mm)
             order = sorted(range(len(poses)), key=lambda i: -scores[i])
             keep = 1 if number == len(rounds) - 1 else (len(poses) + 1) // 2
@@ -275,10 +277,10 @@ class _Registration:
         self.pose = pose
         try:
             views = self._views(level.long_side, level.margin_mm)
-            self._measure(views)
             for step in steps:
+                for view in views:
+                    view.render(self.pose)
                 self._step(views, *self._progress(level, 0, step))
-                self._measure(views)
         except DegenerateError:
             return None
         return self.pose

@@ -8,6 +8,7 @@ before the gradient is taken: skin and lung move with breathing and would otherw
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
@@ -52,6 +53,11 @@ class SurfacePoints:
 
     points: Tensor
     gradients: Tensor
+
+    @cached_property
+    def squared_gradients(self) -> Tensor:
+        """Squared lengths (N,) of the gradients."""
+        return self.gradients.square().sum(-1)
 
     def __len__(self) -> int:
         return self.points.shape[0]

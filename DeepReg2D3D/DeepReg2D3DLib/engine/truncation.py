@@ -28,19 +28,16 @@ def away_from_box_edges(
     seen = transform_points(ct_to_camera, corners.to(ct_to_camera))
     pixels = project(seen, intrinsics.to(seen)).to(torch.float32)
     before = seen[..., 2] > 1.0
-    v, u = torch.meshgrid(
-        torch.arange(rows, dtype=torch.float32, device=pixels.device),
-        torch.arange(columns, dtype=torch.float32, device=pixels.device),
-        indexing="ij",
-    )
-    grid = torch.stack([u, v], dim=-1)
+    v = torch.arange(rows, dtype=torch.float32, device=pixels.device)[:, None]
+    u = torch.arange(columns, dtype=torch.float32, device=pixels.device)
     mask = torch.ones(len(pixels), rows, columns, dtype=torch.bool, device=pixels.device)
     for first, second in BOX_EDGES:
-        start, end = pixels[:, first, None, None], pixels[:, second, None, None]
-        along = end - start
-        length = (along * along).sum(-1).clamp_min(1e-6)
-        share = (((grid - start) * along).sum(-1) / length).clamp(0, 1)
-        gap = grid - start - share[..., None] * along
-        near = (gap * gap).sum(-1) < distance * distance
+        start = pixels[:, first, :, None, None]
+        along = pixels[:, second, :, None, None] - start
+        from_u, from_v = u - start[:, 0], v - start[:, 1]  # (B, 1, W) and (B, H, 1): whole images only where they meet
+        unit = along / (along * along).sum(1, keepdim=True).clamp_min(1e-6)
+        share = (from_u * unit[:, 0] + from_v * unit[:, 1]).clamp_(0, 1)
+        gap_u, gap_v = from_u - share * along[:, 0], from_v - share * along[:, 1]
+        near = gap_u.square_().add_(gap_v.square_()) < distance * distance
         mask &= ~(near & (before[:, first] & before[:, second])[:, None, None])
     return mask[:, None]

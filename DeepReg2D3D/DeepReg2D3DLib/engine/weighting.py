@@ -14,7 +14,6 @@ from .contours import image_normals
 from .correspondences import Matches, Scene
 from .flow_matching import seen_in
 from .networks.flow_protocol import sample_at_points
-from .normalisation import normalise_for_network
 
 FEATURES = 10
 _FLOW_UNIT = 8.0  # pixels: typical displacement at the capture resolution
@@ -73,8 +72,7 @@ class LearnedWeights:
         if len(matches.pixels) == 0:
             return matches.weights
         with torch.inference_mode():
-            drr = normalise_for_network(scene.drr)
-            xray = normalise_for_network(scene.xray.line_integral, scene.xray.mask)
+            drr, xray = scene.normalised_drr, scene.xray.normalised
             points = scene.points_in_camera.to(drr)[None]
             log_scale = matches.log_scale
             features = correspondence_features(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from .camera import Camera
 from .errors import InputError
+from .image_gradient import masked_gradient
+from .normalisation import normalise_for_network
 from .resampling import resized_taps
 
 
@@ -19,12 +22,15 @@ class XRay:
     line_integral: (1, 1, rows, columns) float32, attenuation times length, bone bright, finite everywhere.
     mask: (1, 1, rows, columns) bool, True where the pixel shows what the beam met (not the collimator's shadow).
     camera: its size is the image's.
+
+    What a registration asks of the image at every step is computed once and kept: ``normalised`` and ``gradient``.
     """
 
     line_integral: Tensor
     mask: Tensor
     camera: Camera
     name: str = "view"
+    _gradients: dict[float, tuple[Tensor, Tensor]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         wanted = (1, 1, *self.camera.size)
@@ -39,6 +45,17 @@ class XRay:
                 )
         if not bool(torch.isfinite(self.line_integral).all()):
             raise InputError(f"X-ray '{self.name}': its line integrals have values that are not finite.")
+
+    @cached_property
+    def normalised(self) -> Tensor:
+        """The image (1, 2, rows, columns) as networks see it; see ``normalise_for_network``."""
+        return normalise_for_network(self.line_integral, self.mask)
+
+    def gradient(self, sigma: float) -> tuple[Tensor, Tensor]:
+        """Gradient (1, 2, rows, columns), zero where it is not valid, and where it is; see ``masked_gradient``."""
+        if sigma not in self._gradients:
+            self._gradients[sigma] = masked_gradient(self.line_integral, self.mask, sigma)
+        return self._gradients[sigma]
 
     def resized(self, columns: int, rows: int) -> XRay:
         """The image on columns x rows pixels over the same field.
