@@ -16,6 +16,7 @@ from typing import NoReturn
 from . import __version__
 from .engine.errors import DeepReg2D3DError
 from .exit_status import BAD_INPUT, INTERNAL_ERROR, INTERRUPTED
+from .processor_sharing import wait_briefly
 
 COMMANDS = {
     "demo": ("cli_demo", "register a built-in phantom; needs no files"),
@@ -73,6 +74,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit status (0, 1, 2, 3 or 130)."""
+    wait_briefly()
     try:
         options = build_parser().parse_args(arguments)
     except SystemExit as end:  # --help, --version and wrong arguments

@@ -22,6 +22,11 @@ sys.path[:0] = [path for path in (str(HERE), str(LIBRARY)) if path not in sys.pa
 DATA = HERE.parents[2] / "shared" / "data"
 """Real CTs and cases beside the checkout, where there are any."""
 
+from DeepReg2D3DLib.processor_sharing import wait_briefly  # noqa: E402
+
+if "DEEPREG2D3D_BENCHMARK_POLICY" not in os.environ:
+    wait_briefly()  # as the program does, before torch is imported
+
 import torch  # noqa: E402
 from DeepReg2D3DLib.engine.atomic import write_json  # noqa: E402
 from DeepReg2D3DLib.engine.device import resolve_device  # noqa: E402

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+import torch
 from bench_tools import DATA, Stopwatch, machine, median, parsed, parser_of, run, told, write_report
 from DeepReg2D3DLib.engine.case_file import Case, find_cases, load_case
 from DeepReg2D3DLib.engine.geometry_file import load_geometry
@@ -88,9 +89,9 @@ def _missing_peer() -> str:
 
 def _case_rows(folder: Path, options: argparse.Namespace, with_peer: bool):
     """Register one case from all its starts; yields a row for each, and says what the preparation took."""
-    case, volume, xrays = _load(folder)
+    case, volume, xrays = read_case(folder)
     with Stopwatch(options.device) as watch:
-        solvers: dict[str, Solver] = {OURS: _ours(volume, options)}
+        solvers: dict[str, Solver] = {OURS: ours_of(volume, options.method, options.preset, options.device)}
     prepared = {f"{OURS}_setup_s": watch.seconds}
     if with_peer:
         with Stopwatch(options.device) as watch:
@@ -119,18 +120,20 @@ def _case_rows(folder: Path, options: argparse.Namespace, with_peer: bool):
             yield row | prepared
 
 
-def _load(folder: Path) -> tuple[Case, Volume, list[XRay]]:
+def read_case(folder: Path) -> tuple[Case, Volume, list[XRay]]:
+    """A case with its CT and X-rays."""
     case = load_case(folder)
     views = load_geometry(case.geometry)
     return case, load_volume(case.ct), [load_xray(v.image, v.camera, v.image_kind, v.frame) for v in views]
 
 
-def _ours(volume: Volume, options: argparse.Namespace) -> Solver:
-    setup = RegistrationSetup.prepare(volume, options.device)
-    method = get_method(options.method, options.device)
+def ours_of(volume: Volume, method_name: str, preset: str, device: torch.device) -> Solver:
+    """Our registration of a CT, prepared."""
+    setup = RegistrationSetup.prepare(volume, device)
+    method = get_method(method_name, device)
 
     def solve(xray: XRay, start: Tensor) -> tuple[Tensor, int]:
-        for iteration in register(None, [xray], start, method=method, preset=options.preset, setup=setup):
+        for iteration in register(None, [xray], start, method=method, preset=preset, setup=setup):
             last = iteration.ct_to_world, iteration.index
         return last
 

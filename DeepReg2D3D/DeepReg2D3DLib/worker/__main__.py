@@ -6,6 +6,7 @@ import argparse
 import os
 from collections.abc import Sequence
 
+from ..processor_sharing import wait_briefly
 from .arrays import ArrayFolder
 from .server import Engine, Server, own_streams
 
@@ -34,6 +35,7 @@ def run(options: argparse.Namespace) -> int:
     threads = str(options.threads if options.threads > 0 else threads_for(os.cpu_count()))
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = threads
+    wait_briefly()
     source, sink = own_streams()
     if options.folder is None:
         folder, token = ArrayFolder.create(), f"own-{os.getpid()}"
