@@ -22,6 +22,7 @@ COMMANDS = {
     "demo": ("cli_demo", "register a built-in phantom; needs no files"),
     "register": ("cli_register", "find where a CT lies in one or more X-ray images"),
     "landmarks": ("cli_landmarks", "a pose from points of the CT and their clicks in the X-rays"),
+    "track": ("cli_track", "follow a CT through the frames of a fluoroscopy run"),
     "case": ("cli_case", "write a case folder, anonymised, to be handed on or evaluated"),
     "batch": ("cli_batch", "register many CTs and X-rays, from a table or a folder of cases"),
     "drr": ("cli_drr", "render digitally reconstructed radiographs of a CT"),

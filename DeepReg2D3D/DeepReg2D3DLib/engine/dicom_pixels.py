@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,22 +55,60 @@ def read_dicom_pixels(path: str | Path, frame: Frame = None) -> DicomPixels:
     intensities. Raises InputError for pixels that are missing, damaged, in colour or compressed in an unknown way.
     """
     path = Path(path)
+    with quiet(), _named(path):
+        return _frames_of(DicomTags.read(path, pixels=True), path).read(frame)
+
+
+def open_dicom_frames(path: str | Path) -> DicomFrames:
+    """The frames of a file, which is read once, however many of them are asked for. Raises InputError."""
+    path = Path(path)
+    with quiet(), _named(path):
+        return _frames_of(DicomTags.read(path, pixels=True), path)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Errors of the block begin with the file's name."""
     try:
-        with quiet():
-            return _read(DicomTags.read(path, pixels=True), path, frame)
+        yield
     except InputError as error:
         raise InputError(str(error) if str(error).startswith(str(path)) else f"{path}: {error}") from None
 
 
-def _read(tags: DicomTags, path: Path, frame: Frame) -> DicomPixels:
+@dataclass(frozen=True)
+class DicomFrames:
+    """An open file of ``count`` frames. stored: a frame's index -> stored values; rescaled: they come rescaled."""
+
+    path: Path
+    tags: DicomTags
+    count: int
+    stored: Callable[[int], np.ndarray]
+    rescaled: bool
+
+    def __getitem__(self, frame: int) -> DicomPixels:
+        """Of frame ``frame``, from 1."""
+        with quiet(), _named(self.path):
+            return self.read(frame)
+
+    def read(self, frame: Frame) -> DicomPixels:
+        """Of one frame, or over all of them; within ``quiet()``."""
+        return _over_frames(self.tags, self.stored, self.rescaled, frame, self.count)
+
+
+def _frames_of(tags: DicomTags, path: Path) -> DicomFrames:
     rows, columns = tags.count("Rows", None, MAX_SIDE), tags.count("Columns", None, MAX_SIDE)
     if rows * columns > _MAX_PIXELS:
         raise InputError(f"has {columns} x {rows} pixels, which no X-ray image has.")
     frames = max(tags.count("NumberOfFrames", 1, _MAX_FRAMES), tags.per_frame_items)
-    chosen = check_frame(frame, frames)
     if tags.count("SamplesPerPixel", 1, 4) > 1:
         raise InputError("is a colour image; save it as a grey one.")
-    stored, rescaled = _decoder(tags, path, rows, columns, frames)
+    return DicomFrames(path, tags, frames, *_decoder(tags, path, rows, columns, frames))
+
+
+def _over_frames(
+    tags: DicomTags, stored: Callable[[int], np.ndarray], rescaled: bool, frame: Frame, frames: int
+) -> DicomPixels:
+    chosen = check_frame(frame, frames)
     indices = range(frames) if chosen in OVER_FRAMES else [chosen - 1]
     total: np.ndarray | None = None
     valid: np.ndarray | None = None

@@ -103,6 +103,11 @@ def xray_of_pixels(pixels: DicomPixels, camera: Camera, path: Path, image_kind: 
     return XRay(image[None, None], mask[None, None], camera, camera.name), [f"{path}: {note}" for note in notes]
 
 
+def recognised_kind(values: torch.Tensor, kind: str) -> Recognised:
+    """What values (rows, columns) mean whose tags say ``kind`` (see ``DicomPixels.kind``)."""
+    return _recognised(values, kind, declared=False)[0]
+
+
 def _recognised(values: torch.Tensor, kind: str, declared: bool) -> tuple[Recognised, list[str]]:
     """What the values mean, and a note where the tags and the picture disagree."""
     if declared:

@@ -61,7 +61,9 @@ def write_pictures(
     _save(overview, folder / "overview.png")
     animation = folder / "iterations.gif"
     views = [ViewPicture(quick, xray, cut, _PANEL) for xray, cut in zip(xrays, cuts, strict=True)]
-    _save_animation(_frames(views, volume.corners, poses, outcome), animation)
+    frames = _frames(views, volume.corners, poses, outcome)
+    durations = [_FIRST_MS, *[_EACH_MS] * (len(frames) - 2), _LAST_MS][: len(frames)]
+    save_animation(frames, animation, durations)
     return [*written, folder / "overview.png", animation]
 
 
@@ -88,12 +90,18 @@ def _save(picture: Image.Image, path: Path) -> None:
         picture.save(part, format="PNG")
 
 
-def _save_animation(frames: Sequence[Image.Image], path: Path) -> None:
+def save_animation(frames: Sequence[Image.Image], path: Path, durations: Sequence[int]) -> None:
+    """Write frames of one size as a GIF that repeats; durations: ms of each."""
     # One palette for all frames, so that the grey of the X-ray stands still: from the two with the most colours.
     palette = stacked([frames[0], frames[-1]]).quantize(256, Image.Quantize.MEDIANCUT)
     indexed = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
-    durations = [_FIRST_MS, *[_EACH_MS] * (len(frames) - 2), _LAST_MS][: len(frames)]
     with atomic_path(path) as part:
         indexed[0].save(
-            part, format="GIF", save_all=True, append_images=indexed[1:], duration=durations, loop=0, optimize=False
+            part,
+            format="GIF",
+            save_all=True,
+            append_images=indexed[1:],
+            duration=list(durations),
+            loop=0,
+            optimize=False,
         )

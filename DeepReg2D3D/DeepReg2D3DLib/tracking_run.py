@@ -1,0 +1,212 @@
+"""A run of frames as ``track`` follows it: inputs checked, progress told, results written even when interrupted."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from torch import Tensor
+
+from .engine.atomic import write_json, write_text
+from .engine.device import resolve_device
+from .engine.errors import InputError
+from .engine.geometry_file import View
+from .engine.pose_file import save_pose
+from .engine.presets import get_preset, with_automatic_start
+from .engine.report import versions
+from .engine.setup import RegistrationSetup
+from .engine.tracking import TrackedFrame, track
+from .engine.view_files import load_views, views_of_dicom
+from .engine.volume import Volume
+from .engine.volume_io import load_volume
+from .engine.xray_run import XRayRun, frame_files, runs_of_dicom
+from .evaluation.overlay import RESULT_COLOUR, ViewPicture, bone_renderer, footprint, side_by_side, titled
+from .evaluation.result_pictures import save_animation
+from .exit_status import DONE, INTERRUPTED, UNRELIABLE
+from .first_pose import StartRequest
+from .progress import Progress
+from .registration_run import RunOptions
+
+FORMAT = "deepreg2d3d-poses"
+POSES, TABLE, ANIMATION, FRAMES = "poses.json", "track.csv", "track.gif", "frames"
+_PANEL, _VOXELS, _FRAME_MS, _END_MS = 420, 4_000_000, 120, 1500
+_MOST_PICTURES = 150
+_COLUMNS = ("frame", "status", "confidence", "agreement", "similarity", "moved_mm", "iterations", "seconds", "searched")
+
+
+@dataclass(frozen=True)
+class TrackInputs:
+    """What is tracked. start: ct_to_world (4, 4) for the first frame; automatic: only its orientation is meant.
+
+    numbers: the frames to follow, in order, from 1.
+    """
+
+    volume: Volume
+    runs: Sequence[XRayRun]
+    start: Tensor
+    automatic: bool
+    numbers: Sequence[int]
+
+
+def load_track_inputs(
+    ct: Path,
+    geometry: Path | None,
+    images: Sequence[Path] | None,
+    start: StartRequest,
+    frames: str | None,
+    progress: Progress,
+) -> TrackInputs:
+    """Read and check everything; frames: 'first-last' or 'first-last:step', from 1. Raises InputError."""
+    runs = open_runs(geometry, images)
+    counts = sorted({len(run) for run in runs})
+    if len(counts) > 1:
+        raise InputError(
+            f"The runs have {' and '.join(map(str, counts))} frames; runs of several views must be in step."
+        )
+    numbers = parse_frames(frames, counts[0])
+    cameras = [run.camera(numbers[0]) for run in runs]
+    pose = start.from_files(cameras, progress.note)
+    volume = load_volume(ct)
+    if pose is None:
+        pose = start.in_beam(cameras, volume.centre)
+    return TrackInputs(volume, runs, pose, start.automatic, numbers)
+
+
+def open_runs(geometry: Path | None, images: Sequence[Path] | None) -> list[XRayRun]:
+    """The runs of all views. Raises InputError."""
+    if geometry is not None:
+        return [XRayRun(view) for view in load_views(geometry, images)]
+    paths = list(images or [])
+    firsts = [frame_files(path)[0] if path.is_dir() else path for path in paths]
+    if not firsts:
+        load_views(None, None)  # refuses, and says what is needed
+    views = [replace(view, image=path) for path, view in zip(paths, views_of_dicom(firsts, 1), strict=True)]
+    return runs_of_dicom(paths, views)
+
+
+def parse_frames(text: str | None, count: int) -> list[int]:
+    """Numbers from 1 of 'first-last' (without last: to the end) or 'first-last:step'; None: all. Raises InputError."""
+    if text is None:
+        return list(range(1, count + 1))
+    range_, _, step = text.partition(":")
+    first, dash, last = range_.partition("-")
+    parts = (first, (last or str(count)) if dash else first, step or "1")
+    if not all(part.isdigit() for part in parts):
+        raise InputError(f"--frames {text}: expected first-last or first-last:step, for example 5-40:2.")
+    low, high, by = (int(part) for part in parts)
+    if not 1 <= low <= high <= count or by < 1:
+        raise InputError(f"--frames {text}: the run has frames 1 to {count}.")
+    return list(range(low, high + 1, by))
+
+
+def run_tracking(inputs: TrackInputs, options: RunOptions, out: Path, progress: Progress, pictures: bool = True) -> int:
+    """Track and write poses.json, a .tfm for each frame, track.csv and track.gif; returns the exit status."""
+    resolved = resolve_device(options.device)
+    built = options.built(resolved)
+    first = get_preset(options.preset)
+    if inputs.automatic:
+        first = with_automatic_start(first)
+    setup = RegistrationSetup.prepare(inputs.volume, resolved)
+    frames = ((number, [run[number].to(resolved) for run in inputs.runs]) for number in inputs.numbers)
+    tracked: list[TrackedFrame] = []
+    interrupted = False
+    try:
+        for frame in track(setup, frames, inputs.start, built, first):
+            tracked.append(frame)
+            progress.update(len(tracked), len(inputs.numbers), _line(frame))
+    except KeyboardInterrupt:
+        if not tracked:
+            raise
+        interrupted = True
+    write_track(out, tracked, [run.view for run in inputs.runs], options)
+    if pictures:
+        progress.note("drawing the pictures ...")
+        _write_animation(out / ANIMATION, inputs, tracked)
+    doubted = sum(not frame.sound for frame in tracked)
+    print(f"frames      {len(tracked)} of {len(inputs.numbers)}, {doubted} in doubt")
+    print(f"poses       {out / POSES}, {out / FRAMES} (a .tfm each), {out / TABLE}")
+    if pictures:
+        print(f"pictures    {out / ANIMATION}; verify by eye")
+    if interrupted:
+        return INTERRUPTED
+    return UNRELIABLE if doubted else DONE
+
+
+def write_track(out: Path, tracked: Sequence[TrackedFrame], views: Sequence[View], options: RunOptions) -> None:
+    """poses.json, track.csv and frames/pose_<number>.tfm."""
+    write_json(out / POSES, poses_content(tracked, views, options))
+    for frame in tracked:
+        save_pose(frame.ct_to_world, out / FRAMES / f"pose_{frame.frame:04d}.tfm")
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    writer.writerows([_cell(getattr(frame, name)) for name in _COLUMNS] for frame in tracked)
+    write_text(out / TABLE, text.getvalue())
+
+
+def poses_content(tracked: Sequence[TrackedFrame], views: Sequence[View], options: RunOptions) -> dict[str, Any]:
+    """The content of poses.json: a pose for each frame, LPS mm, with what is known of it."""
+    return {
+        "format": FORMAT,
+        "version": 1,
+        "coordinate_system": "LPS",
+        "method": options.method,
+        "preset": options.preset,
+        "views": [view.name for view in views],
+        "frames": [
+            {
+                "frame": frame.frame,
+                "ct_to_world": frame.ct_to_world.tolist(),
+                "status": frame.status,
+                "confidence": frame.confidence,
+                "agreement": frame.agreement,
+                "similarity": frame.similarity,
+                "moved_mm": frame.moved_mm,
+                "seconds": frame.seconds,
+            }
+            for frame in tracked
+        ],
+        "versions": versions(),
+    }
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(int(value))
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    return "" if value is None else str(value)
+
+
+def _line(frame: TrackedFrame) -> str:
+    sure = "" if frame.confidence is None else f", confidence {100 * frame.confidence:.0f} %"
+    again = ", searched anew" if frame.searched else ""
+    return (
+        f"frame {frame.frame}: {frame.status}, moved {frame.moved_mm:.2f} mm, edges {frame.agreement:.2f}{sure}{again}"
+        f", {frame.seconds:.2f} s"
+    )
+
+
+def _write_animation(path: Path, inputs: TrackInputs, tracked: Sequence[TrackedFrame]) -> None:
+    """The frames with the outlines of the CT's bones at their poses; at most ``_MOST_PICTURES`` of them."""
+    every = max(1, -(-len(tracked) // _MOST_PICTURES))
+    shown = tracked[::every]
+    renderer = bone_renderer(inputs.volume, _VOXELS)
+    ends = [shown[0].ct_to_world, shown[len(shown) // 2].ct_to_world, shown[-1].ct_to_world]
+    cuts = [footprint(renderer, run.camera(shown[0].frame), ends) for run in inputs.runs]
+    pictures: list[Image.Image] = []
+    for frame in shown:
+        drawn = []
+        for run, cut in zip(inputs.runs, cuts, strict=True):
+            view = ViewPicture(renderer, run[frame.frame], cut, _PANEL)
+            drawn.append(titled(view.drawn(frame.ct_to_world, RESULT_COLOUR), run.name, notice=False))
+        words = f"frame {frame.frame}" + ("" if frame.sound else ": unreliable")
+        if frame.confidence is not None:
+            words += f" ({100 * frame.confidence:.0f} %)"
+        pictures.append(titled(side_by_side(drawn), words, alarm=not frame.sound))
+    save_animation(pictures, path, [_FRAME_MS] * (len(pictures) - 1) + [_END_MS])
