@@ -116,6 +116,8 @@ class DeepReg2D3DParameterNode:
     showLayout: bool = True
     showCtSlices: bool = False
     result: str = ""
+    weights: str = ""
+    adaptMinutes: Annotated[float, WithinRange(1.0, 120.0)] = 5.0
 
 
 class DeepReg2D3DLogic(RegistrationLogic, ScriptedLoadableModuleLogic):

@@ -62,7 +62,6 @@ def run(options: argparse.Namespace) -> int:
     from .engine.errors import InputError
     from .engine.volume_io import load_volume
     from .training.adaptation import AdaptationOptions, adapt, prepare_threads
-    from .training.adaptation_curves import plot_adaptation
 
     if not math.isfinite(options.minutes):
         raise InputError(f"--minutes {options.minutes}: expected a number of minutes.")
@@ -71,7 +70,7 @@ def run(options: argparse.Namespace) -> int:
     device = resolve_device(options.device)
     prepare_threads(device)
     with Progress() as progress:
-        report = _Reporter(progress, options.messages)
+        report = _Reporter(progress, options.messages, options.out / "curves.png")
         with collected_warnings(progress):
             ct = load_volume(options.ct)
             aim = None if options.geometry is None else _aim(ct, options.geometry, options.init)
@@ -79,8 +78,6 @@ def run(options: argparse.Namespace) -> int:
             threading.Thread(target=_listen, daemon=True).start()
         found = adapt(ct, AdaptationOptions(options.minutes, device, options.seed, aim), options.out, report)
         write_json(options.out / "adaptation.json", found.as_dict())
-        if len(found.curve) > 0:
-            plot_adaptation(found, options.out / "curves.png")
     report({"stage": "end", "status": found.status, "interrupted": found.interrupted, "out": str(options.out)})
     if not options.messages:
         print(_told(found, options.out))
@@ -102,12 +99,18 @@ def _aim(ct: Any, geometry: Path, init: Path | None) -> Any:
 
 
 class _Reporter:
-    """Tells records to people, or to a program."""
+    """Tells records to people, or to a program, and keeps the picture of the held-out error up to date."""
 
-    def __init__(self, progress: Progress, messages: bool) -> None:
-        self.progress, self.messages = progress, messages
+    def __init__(self, progress: Progress, messages: bool, picture: Path) -> None:
+        self.progress, self.messages, self.picture = progress, messages, picture
+        self.curve: list[dict[str, Any]] = []
 
     def __call__(self, record: dict[str, Any]) -> None:
+        if record["stage"] == "training" and "step_mm" in record:
+            from .training.adaptation_curves import plot_adaptation
+
+            self.curve.append(record)
+            plot_adaptation(self.curve, self.picture)
         if self.messages:
             print(json.dumps(record), flush=True)
             return

@@ -24,9 +24,10 @@ def test_sections_in_order(widget):
         "RegisterSection",
         "OverlaySection",
         "ResultSection",
+        "AdaptSection",
     ]
     tops = [s.widget.y for s in widget.panel.sections]
-    assert tops == sorted(tops) and len(set(tops)) == 6
+    assert tops == sorted(tops) and len(set(tops)) == 7
 
 
 @pytest.mark.parametrize("path", UI, ids=lambda p: p.stem)
@@ -74,7 +75,7 @@ def test_choices_are_saved_in_the_parameter_node(widget, ui, host):
 def test_nothing_can_be_started_on_an_empty_scene(ui):
     names = (
         "registerButton stepButton stopButton acceptButton revertButton savePoseButton saveReportButton hardenButton "
-        "addViewButton removeViewButton editViewButton"
+        "addViewButton removeViewButton editViewButton adaptStartButton adaptStopButton adaptInstalledButton"
     )
     for name in names.split():
         assert not getattr(ui, name).isEnabled(), name

@@ -29,7 +29,6 @@ from .point_matching import PointFlowMatching
 from .weighting import LearnedWeights
 from .weights import MissingWeights, network_loader, read_manifest
 
-
 CAPTURE_STEPS = 3
 
 

@@ -26,3 +26,8 @@ def open_files(title: str, filters: str) -> list[str]:
 def save_file(title: str, name: str, filters: str) -> str:
     """A file to write; empty when the user thought better of it."""
     return _first(qt.QFileDialog.getSaveFileName(slicer.util.mainWindow(), title, name, filters)) or ""
+
+
+def choose_folder(title: str, start: str = "") -> str:
+    """A folder; empty when the user thought better of it."""
+    return qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), title, start) or ""

@@ -1,4 +1,4 @@
-"""The panel: the message line and the six sections, top to bottom."""
+"""The panel: the message line and the sections, top to bottom."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from .adapt_section import AdaptSection
 from .engine_section import EngineSection
 from .inputs_section import InputsSection
 from .overlay_section import OverlaySection
@@ -13,7 +14,7 @@ from .pose_section import PoseSection
 from .register_section import RegisterSection
 from .result_section import ResultSection
 
-SECTIONS = (EngineSection, InputsSection, PoseSection, RegisterSection, OverlaySection, ResultSection)
+SECTIONS = (EngineSection, InputsSection, PoseSection, RegisterSection, OverlaySection, ResultSection, AdaptSection)
 
 
 class Panel:

@@ -22,6 +22,7 @@ from ..worker.client import EngineClient
 from ..worker.signals import Signal
 from ..worker.transports import QProcessTransport
 from . import install
+from .adaptation import ADAPTED_METHOD, Adaptation
 from .application import interactorOf, letEventsHappen, volumeRenderingLogic
 from .pose_actions import PoseActions
 from .results import result_record
@@ -69,6 +70,7 @@ class RegistrationLogic(PoseActions):
         # Warnings, too; what a request was refused for comes through its own callback.
         self.client.error.connect(lambda text, _detail: self.message.emit(text))
         self.session.run.finished.connect(self._on_finished)
+        self.adaptation = Adaptation(self, lambda: QProcessTransport(qt))
         self.session.landmarks.changed.connect(self._forget_fit)
         self.session.inputs.changed.connect(self._forget_fit)
 
@@ -102,6 +104,7 @@ class RegistrationLogic(PoseActions):
 
     def close(self) -> None:
         """Ends the engine and leaves the scene as it is, without anything of ours in the views."""
+        self.adaptation.close()
         self.session.close()
         self.client.stop(wait_seconds=2.0)
         self._timers.close()
@@ -294,6 +297,7 @@ class RegistrationLogic(PoseActions):
             preset or parameters.preset.value,
             device or parameters.device.value,
             steps,
+            parameters.weights if (method or parameters.method.value) == ADAPTED_METHOD else "",
         )
 
     def step(self) -> None:

@@ -58,8 +58,9 @@ class RunControl:
     def is_running(self) -> bool:
         return self.state in ("running", "stopping")
 
-    def start(self, method: str, preset: str, device: str, steps: int | None = None) -> None:
-        """Starts a run from the present pose; with `steps` it pauses after as many iterations."""
+    def start(self, method: str, preset: str, device: str, steps: int | None = None, weights: str = "") -> None:
+        """Starts a run from the present pose; with `steps` it pauses after as many iterations. weights: a folder of
+        networks in place of the installed ones."""
         if self.is_running:
             return
         if self.state == "paused":
@@ -71,7 +72,9 @@ class RunControl:
         self._keep(RunRecording(self._scene, "Registration"))
         self._live.held = True
         self.state = "running"
-        self._run = self._client.register(self.start_pose, method=method, preset=preset, device=device, steps=steps)
+        self._run = self._client.register(
+            self.start_pose, method=method, preset=preset, device=device, steps=steps, weights=weights
+        )
         self.changed.emit()
 
     def _resume(self, steps: int | None) -> None:

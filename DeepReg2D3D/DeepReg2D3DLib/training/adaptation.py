@@ -189,6 +189,7 @@ class _Session:
         self.report({"stage": "before", **found.before.summary()})
         best = _Best(task, choosing, installed)
         found.curve.append({"step": 0, **best.summary})
+        self.report({"stage": "training", "step": 0, "done": 0.0, **best.summary})
         try:
             self._train(trainer, best, found, judging_seconds)
         except KeyboardInterrupt:

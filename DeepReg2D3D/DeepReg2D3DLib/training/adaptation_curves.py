@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..chart import COLOURS, Axis, Chart
-from .adaptation import Adaptation
 from .curves import ticks
 
 
-def plot_adaptation(found: Adaptation, path: Path) -> None:
-    """Draw the held-out errors that chose the moment over the steps, and the installed network's level."""
-    errors = [(float(entry["step"]), entry["step_mm"]) for entry in found.curve]
+def plot_adaptation(curve: Sequence[Mapping[str, float]], path: Path) -> None:
+    """Draw the held-out errors that choose the best moment, over the steps; the first are the installed network's."""
+    errors = [(float(entry["step"]), entry["step_mm"]) for entry in curve]
     last, highest = max(1.0, errors[-1][0]), 1.15 * max(value for _, value in errors)
     chart = Chart(
         "Held-out poses of this CT: median error after one step",

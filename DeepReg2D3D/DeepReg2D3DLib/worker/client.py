@@ -187,10 +187,12 @@ class EngineClient(WorkerLink):
         device: str = "auto",
         steps: int | None = None,
         views: Sequence[str] | None = None,
+        weights: str | Path = "",
     ) -> str:
         """Start a run and return its name; ``iteration`` and ``finished`` follow.
 
         With ``steps`` it pauses after so many iterations (the start, index 0, doesn't count) and waits for ``resume``.
+        weights: a folder of networks in place of the installed ones.
         """
         self._run_count += 1
         run = f"run{self._run_count}"
@@ -205,6 +207,8 @@ class EngineClient(WorkerLink):
             fields["steps"] = int(steps)
         if views is not None:
             fields["views"] = list(views)
+        if weights:
+            fields["weights"] = str(weights)
         if self.run_id is not None:
             self._end_run("cancelled", _("Stopped: another registration was started."))
         self.run_id, self.run_paused, self._last_pose = run, False, pose_array(ct_to_world)
@@ -297,6 +301,10 @@ class EngineClient(WorkerLink):
         """Write a pose as .json or .tfm."""
         pose = pose_array(ct_to_world).tolist()
         self.request("save_pose", on_done, on_error, path=str(path), ct_to_world=pose)
+
+    def save_ct(self, path: str | Path, on_done: Done | None = None, on_error: Refused | None = None) -> None:
+        """Write the CT that the engine holds as an image file."""
+        self.request("save_ct", on_done, on_error, path=str(path))
 
     def save_report(self, path: str | Path, on_done: Done | None = None, on_error: Refused | None = None) -> None:
         """Write report.json of the last run."""

@@ -15,6 +15,17 @@ def python_program() -> str:
     return shutil.which("PythonSlicer") or sys.executable
 
 
+_START_LIBRARY = (
+    "import sys; sys.path.insert(0, sys.argv.pop(1)); from DeepReg2D3DLib.cli import main; sys.exit(main())"
+)
+
+
+def library_command(arguments: list[str]) -> list[str]:
+    """Program and arguments of this copy's command line, for what runs beside the worker."""
+    package = Path(__file__).resolve().parents[2]
+    return [python_program(), "-u", "-c", _START_LIBRARY, str(package), *arguments]
+
+
 def worker_command() -> list[str]:
     """Program and arguments of a worker from this copy of the package."""
     package = Path(__file__).resolve().parents[2]

@@ -170,6 +170,7 @@ REQUESTS: Mapping[str, Mapping[str, Field]] = {
         "method": _need(_is_text, "a text"),
         "preset": _need(_is_text, "a text"),
         "device": _may(_is_text, "a text"),
+        "weights": _may(_is_text, "a text"),
         "steps": _may(_is_count, "a whole number from 1"),
         "views": _may(_is_names, "a list of view names"),
     },
@@ -192,6 +193,7 @@ REQUESTS: Mapping[str, Mapping[str, Field]] = {
     },
     "read_pose": {"path": _need(_is_text, "a text")},
     "save_pose": {"path": _need(_is_text, "a text"), "ct_to_world": _need(_POSE, _POSE_WORDS)},
+    "save_ct": {"path": _need(_is_text, "a text")},
     "save_report": {"path": _need(_is_text, "a text")},
 }
 

@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,11 +20,13 @@ from ..engine.automatic_start import automatic_start
 from ..engine.device import resolve_device
 from ..engine.errors import InputError
 from ..engine.initial_pose import default_pose
+from ..engine.methods import get_method
 from ..engine.registration import Iteration, register
 from ..engine.report import RunFacts, Seconds, build_report
 from ..engine.setup import RegistrationSetup
 from ..engine.volume import Volume
-from ..engine.volume_io import load_volume
+from ..engine.volume_io import load_volume, save_volume
+from ..engine.weights import adapted_weights
 from ..engine.xray import XRay
 from .arrays import ArrayFolder
 from .bone_surface import surface_nets, vertex_normals
@@ -264,11 +267,12 @@ class EngineSession:
         self._run = {**fields, "device": device.type}
         setup = self._prepared(device)
         pose = torch.tensor(fields["ct_to_world"], dtype=torch.float64)
+        weights = Path(fields["weights"]) if "weights" in fields else None
         run = register(
             volume,
             xrays,
             pose,
-            method=fields["method"],
+            method=get_method(fields["method"], device, weights),
             preset=fields["preset"],
             device=str(device),
             setup=setup,
@@ -296,8 +300,15 @@ class EngineSession:
         seconds = Seconds(self._load_seconds, self._setup_seconds, sum(record.seconds for record in self._records))
         # A run that was cancelled has no status of its own.
         status = self._records[-1].status or "stopped"
-        facts = RunFacts(status, self._run["method"], self._run["preset"], self._run["device"], seconds, self._warnings)
+        run, weights = self._run, self._run.get("weights")
+        adapted = adapted_weights(Path(weights)) if weights else {}
+        facts = RunFacts(status, run["method"], run["preset"], run["device"], seconds, self._warnings, adapted=adapted)
         return build_report(self._records, facts)
+
+    def _save_ct(self, fields: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+        progress("Writing the CT...", None)
+        save_volume(self._need_ct(), fields["path"])
+        return {"path": fields["path"]}
 
     def _save_report(self, fields: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
         if not self._records:
