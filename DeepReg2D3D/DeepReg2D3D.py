@@ -92,11 +92,16 @@ def downloadSample(source=None):
 
 @parameterNodeWrapper
 class DeepReg2D3DParameterNode:
-    """What a saved scene keeps. Pose and geometry live in their own nodes (transform, X-ray images)."""
+    """What a saved scene keeps. Pose and geometry live in their own nodes (transform, X-ray images).
+
+    Further references of the underlying node: the record of the last run and the region, whose classes come with
+    modules of Slicer that may be loaded after this one.
+    """
 
     ct: vtkMRMLScalarVolumeNode
     xrays: list[vtkMRMLScalarVolumeNode]
     poseTransform: vtkMRMLLinearTransformNode
+    regionSegment: str = ""
     handles3D: bool = False
     handles2D: bool = False
     dragOverlay: bool = True

@@ -33,6 +33,49 @@ def test_motion_about_the_centre(results):
     assert results.motion(pose(), pose(shift=(3, 4, 0)), (0, 0, 0)) == pytest.approx((5.0, 0.0))
 
 
+@pytest.mark.parametrize(
+    ("status", "report", "light"),
+    [
+        ("converged", {"confidence_light": "green"}, "green"),
+        ("converged", {}, "yellow"),
+        ("unreliable", {"confidence_light": "green"}, "red"),
+        ("failed", {}, "red"),
+        ("cancelled", {"confidence_light": "green"}, "yellow"),
+        ("converged", {"confidence_light": "<script>"}, "yellow"),
+    ],
+)
+def test_the_light_is_never_better_than_the_status(results, status, report, light):
+    assert results.light_of(status, report) == light
+
+
+def test_the_light_is_a_shape_with_a_name(widget, ui):
+    import json
+
+    for light, words in (("green", "Good"), ("yellow", "Uncertain"), ("red", "Not reliable")):
+        widget.logic.parameters.result = json.dumps({"status": "converged", "light": light, "iterations": 3})
+        widget.logic.resultChanged.emit()
+        assert ui.lightLabel.isVisible() and not ui.lightLabel.property("pixmap").isNull()
+        assert ui.lightLabel.property("accessibleName") == words
+    widget.logic.parameters.result = ""
+    widget.logic.resultChanged.emit()
+    assert not ui.lightLabel.isVisible()
+
+
+def test_a_result_of_another_pose_is_said_to_be(widget, ui, host):
+    import json
+
+    import slicer
+
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    widget.logic.parameters.poseTransform = node
+    result = {"status": "converged", "iterations": 3, "ct_to_world": pose().tolist()}
+    widget.logic.parameters.result = json.dumps(result)
+    widget.logic.resultChanged.emit()
+    assert "moved since" not in ui.confidenceLabel.text
+    widget.logic.setPose(pose(shift=(1, 0, 0)))
+    assert "moved since" in ui.confidenceLabel.text
+
+
 def test_record_is_plain_json(results):
     finished = SimpleNamespace(
         status="converged", text="", report={"confidence": math.nan, "warnings": ["w"]}, iterations=2, seconds=math.nan,
@@ -50,7 +93,18 @@ def test_record_is_plain_json(results):
     ("result", "words"),
     [
         (None, "No result yet."),
-        ({"status": "converged", "confidence": 0.87}, "Confidence 87 %"),
+        ({"status": "converged", "confidence": 0.87, "light": "yellow"}, "Uncertain. Confidence 87 %"),
+        ({"status": "converged", "confidence": 0.97, "light": "green"}, "Good. Confidence 97 %"),
+        (
+            {"status": "unreliable", "confidence": 0.1, "light": "red", "reasons": ["the views disagree"]},
+            "disagree.</li>",
+        ),
+        (
+            {"status": "converged", "light": "green", "uncertainty": {"in_plane_mm": 0.3, "depth_mm": 2.0}},
+            "2.0 mm in depth",
+        ),
+        ({"status": "converged", "region": "L3"}, "Only the region &#x27;L3&#x27;"),
+        ({"status": "converged", "warnings": ["<b>x</b>"]}, "&lt;b&gt;x"),
         ({"status": "converged", "confidence": None}, "Check the overlay"),
         ({"status": "unreliable", "confidence": 0.9, "warnings": ["The views disagree."]}, "Do not rely"),
         ({"status": "unreliable", "warnings": ["The views disagree."]}, "The views disagree."),

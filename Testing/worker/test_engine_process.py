@@ -154,3 +154,69 @@ def test_a_ct_file_is_read_by_the_worker_where_its_node_stands(engine, tmp_path)
     client.load_ct_file(tmp_path / "ct.nrrd", "other", shape=(9, 9, 9), on_error=texts.append)
     assert client.wait_until(lambda: texts, 20)
     assert "not the CT" in texts[0]
+
+
+def test_the_pose_of_landmarks(engine):
+    client, _signals, sample = engine
+    truth, centre = np.asarray(sample["truth"]), np.asarray(client.ct_info["centre"])
+    marks, answers, refusals = [], [], []
+    for number, shift in enumerate([(40, 20, 30), (-30, 10, 40), (20, -25, -35), (-35, -20, 10)]):
+        point = centre + shift
+        clicks = {}
+        for view in sample["views"]:
+            k, world_to_camera = (np.asarray(view["camera"][name]) for name in ("intrinsics", "world_to_camera"))
+            seen = k @ (world_to_camera @ truth @ np.append(point, 1.0))[:3]
+            clicks[view["name"]] = (seen[:2] / seen[2]).tolist()
+        marks.append({"name": f"L{number}", "point": point.tolist(), "clicks": clicks})
+    client.landmark_pose(marks, answers.append, refusals.append)
+    assert client.wait_until(lambda: answers or refusals, 60)
+    assert offset(answers[0]["ct_to_world"], truth, centre) < 0.01 and len(answers[0]["clicks"]) == 8
+    client.landmark_pose(marks[:2], answers.append, refusals.append)
+    assert client.wait_until(lambda: refusals, 60)
+    assert "too few" in refusals[0]
+
+
+def test_a_region_limits_the_overlay_and_is_named_in_the_report(engine, tmp_path):
+    client, signals, sample = engine
+    centre = client.ct_info["centre"]
+    done, refusals = [], []
+    box = {"centre": centre, "axes": np.eye(3).tolist(), "size_mm": [90.0, 90.0, 70.0]}
+    client.set_region({"name": "L3", "box": box}, done.append, refusals.append)
+    assert client.wait_until(lambda: done or refusals, 60) and done[0]["name"] == "L3"
+    count = len(signals.rendered)
+    client.render(sample["truth"], max_side=192, pictures=["bone"])
+    assert client.wait_until(lambda: len(signals.rendered) > count, 60), signals.errors
+    alone = (signals.rendered[-1].views[0].bone > 0.01).mean()
+    far = {**box, "centre": [5000.0, 0.0, 0.0]}
+    client.set_region({"name": "far", "box": far}, done.append, refusals.append)
+    assert client.wait_until(lambda: refusals, 60)
+    assert "lies outside CT" in refusals[0]
+    client.set_region(None, done.append, refusals.append)
+    assert client.wait_until(lambda: len(done) == 2, 60) and done[1]["name"] is None
+    client.render(sample["truth"], max_side=192, pictures=["bone"])
+    assert client.wait_until(lambda: len(signals.rendered) > count + 1, 60), signals.errors
+    assert 0 < alone < 0.6 * (signals.rendered[-1].views[0].bone > 0.01).mean()
+
+
+def test_the_first_view_can_be_turned_to_a_c_arms_angles(engine):
+    client, _signals, sample = engine
+    answers = []
+    client.initial_pose(answers.append, angles_deg=(90.0, 0.0))
+    client.initial_pose(answers.append)
+    assert client.wait_until(lambda: len(answers) == 2, 60)
+    turned, plain = (np.asarray(answer["ct_to_world"]) for answer in answers)
+    centre = np.append(client.ct_info["centre"], 1.0)
+    assert (turned @ centre) == pytest.approx(plain @ centre, abs=1e-6)
+    # The sample's first view looks from the front to the back; it now looks from the right to the left.
+    along = turned[:3, :3].T @ np.asarray(sample["views"][0]["camera"]["world_to_camera"])[2, :3]
+    assert along == pytest.approx([1, 0, 0], abs=1e-9)
+
+
+def test_work_can_be_given_up(engine):
+    client, signals, _sample = engine
+    refusals, pid = [], client.info["pid"]
+    client.initial_pose(lambda reply: refusals.append("answered"), kind="auto", on_error=refusals.append)
+    client.interrupt()
+    assert client.wait_until(lambda: refusals and client.view_names and client.state == "ready", 120), client.state_text
+    assert refusals == ["Stopped by the user."] and client.info["pid"] != pid
+    assert not any("unexpectedly" in text for text in signals.errors)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from slicer.i18n import tr as _
 
 from ..mrml.carm import CArmNumbers, camera_with_numbers, numbers_from_camera
-from ..mrml.input_files import declared_kind
+from ..mrml.input_files import declared_kind, frame_of, frames_of
 from ..mrml.xray_node import camera_of, details_of, provenance_of, set_camera, set_details
 from .choices import CArmView
 
@@ -42,7 +42,7 @@ class GeometryForm:
 
     Args:
         ui: the section's widgets.
-        applied: f(node, kind), called after the node got a new geometry; kind: another kind of image, else None.
+        applied: f(node, kind, frame), called after the node got a new geometry; kind, frame: None where they stay.
         previewed: f(node, camera), called while the numbers are edited; camera None: they are no longer.
     """
 
@@ -66,6 +66,7 @@ class GeometryForm:
         ui.viewNameEdit.textChanged.connect(self._on_name)
         ui.mirroredCheckBox.toggled.connect(self._on_mirrored)
         ui.imageKindComboBox.currentIndexChanged.connect(self._on_kind)
+        ui.frameComboBox.currentIndexChanged.connect(self._on_frame)
         ui.geometryApplyButton.clicked.connect(self._on_apply)
         ui.geometryCancelButton.clicked.connect(lambda *_args: self.show(self._node, anew=True))
 
@@ -103,8 +104,26 @@ class GeometryForm:
         self._ui.mirroredSourceLabel.setText(source_words(origin.get("mirrored")))
         self._ui.mirroredSourceLabel.setToolTip(details.get("mirrored") or _("Where this number came from."))
         self._ui.imageKindComboBox.setCurrentIndex(self._kind)
+        self._show_frames(node)
         self._filling = False
         self._mark(False)
+
+    def _show_frames(self, node) -> None:
+        box, count = self._ui.frameComboBox, frames_of(node)
+        self._frames = [*range(1, count + 1), "mean", "maximum"]
+        self._frame = self._frames.index(frame_of(node)) if frame_of(node) in self._frames else 0
+        box.clear()
+        words = {"mean": _("Mean of all frames"), "maximum": _("Maximum of all frames")}
+        for frame in self._frames:
+            box.addItem(words.get(frame) or _("Frame {number} of {count}").format(number=frame, count=count))
+        box.setCurrentIndex(self._frame)
+        for widget in (box, self._ui.frameLabel):
+            widget.setVisible(count > 1)
+
+    def _on_frame(self, _index) -> None:
+        if not self._filling:
+            self._frame = self._ui.frameComboBox.currentIndex
+            self._mark(True)
 
     def _remember(self, box: str):
         def changed(value):
@@ -178,7 +197,9 @@ class GeometryForm:
         if self._name.strip() and self._name != node.GetName():
             node.SetName(self._name.strip())
         kind = KINDS[self._kind] if KINDS[self._kind] != declared_kind(node) else None
+        frame = self._frames[self._frame] if frames_of(node) > 1 else None
+        frame = frame if frame != frame_of(node) else None
         self._mark(False)
         set_details(node, details)
         set_camera(node, camera_with_numbers(camera, numbers), origin)
-        self._applied(node, kind)
+        self._applied(node, kind, frame)

@@ -6,14 +6,17 @@ import qt
 from slicer.i18n import tr as _
 
 from ..mrml.carm import numbers_from_camera, summary
-from ..mrml.input_files import ASSUMED, PATH_ATTRIBUTE
+from ..mrml.input_files import ASSUMED, PATH_ATTRIBUTE, declared_kind
+from ..mrml.region import segments_of
 from ..mrml.xray_node import camera_of, provenance_of
 from . import files
+from .dicom_menu import DicomMenu
 from .geometry_form import GeometryForm, source_words
 from .section import Section
 
 VOLUME_FILTERS = "NRRD, NIfTI, MetaImage (*.nrrd *.nhdr *.nii *.nii.gz *.mha *.mhd);;(*)"
 XRAY_FILTERS = "Images (*.nrrd *.nhdr *.nii *.nii.gz *.mha *.mhd *.png *.tif *.tiff *.dcm);;(*)"
+GEOMETRY_FILTERS = "Geometry (*.json *.xml *.txt *.csv *.npy *.yaml *.yml);;(*)"
 COLUMNS = 3
 ROW_HEIGHT_PX = 24
 
@@ -26,6 +29,7 @@ class InputsSection(Section):
     def setup(self) -> None:
         ui = self.ui
         self._rows: list = []
+        self._segments: list = []
         self._filling = False
         table = ui.viewsTable
         table.setColumnCount(COLUMNS)
@@ -41,7 +45,12 @@ class InputsSection(Section):
         self.form = GeometryForm(ui, self._apply_geometry, self.session.threed.preview)
         ui.loadCtButton.clicked.connect(self._on_load_ct)
         ui.loadXrayButton.clicked.connect(self._on_load_xray)
-        ui.loadGeometryButton.clicked.connect(self._on_load_geometry)
+        self._dicom = DicomMenu(ui.dicomButton, self._on_dicom)
+        self._make_geometry_menu()
+        ui.saveGeometryButton.clicked.connect(self._on_save_geometry)
+        ui.regionSelector.currentNodeChanged.connect(lambda *_args: self._on_region())
+        ui.regionSegmentComboBox.currentIndexChanged.connect(lambda *_args: self._on_segment())
+        ui.regionNewButton.clicked.connect(lambda *_args: self.logic.addRegionBox())
         ui.loadSampleButton.clicked.connect(self._on_load_sample)
         ui.addViewButton.clicked.connect(self._on_add)
         ui.removeViewButton.clicked.connect(self._on_remove)
@@ -49,6 +58,20 @@ class InputsSection(Section):
         ui.xraySelector.currentNodeChanged.connect(lambda *_args: self._enable())
         self.listen(self.session.run.changed, self._enable)
         self.listen(self.logic.inputsChanged, self.update)
+
+    def _make_geometry_menu(self) -> None:
+        # Kept: a Qt object without a wrapper would be gone.
+        self._geometry_menu = qt.QMenu(self.ui.loadGeometryButton)
+        self._geometry_actions = []
+        for text, coordinates in (
+            (_("geometry.json..."), None),
+            (_("Other format, world in LPS (ITK, DICOM)..."), "LPS"),
+            (_("Other format, world in RAS (Slicer)..."), "RAS"),
+        ):
+            action = self._geometry_menu.addAction(text)
+            action.triggered.connect(self._geometry_loader(coordinates))
+            self._geometry_actions.append(action)
+        self.ui.loadGeometryButton.setMenu(self._geometry_menu)
 
     def update(self) -> None:
         """Fills the table anew when the views are others, and keeps the selection."""
@@ -62,6 +85,7 @@ class InputsSection(Section):
         for row, node in enumerate(rows):
             for column, (text, tip) in enumerate(_cells(node)):
                 self._put(row, column, text, tip)
+        self._show_region()
         self._filling = False
         if selected in rows:
             self._select(rows.index(selected))
@@ -94,13 +118,17 @@ class InputsSection(Section):
         ui, running = self.ui, self.session.run.is_running
         chosen = self.selected() is not None
         can_load = not self.logic.missingRequirements() and not running
-        for button in (ui.loadXrayButton, ui.loadGeometryButton, ui.loadSampleButton):
+        for button in (ui.loadXrayButton, ui.dicomButton, ui.loadGeometryButton, ui.loadSampleButton):
             button.setEnabled(can_load)
         ui.ctSelector.setEnabled(not running)
         ui.loadCtButton.setEnabled(not running)
         ui.addViewButton.setEnabled(ui.xraySelector.currentNode() is not None and not running)
         ui.removeViewButton.setEnabled(chosen and not running)
         ui.editViewButton.setEnabled(chosen)
+        ui.saveGeometryButton.setEnabled(can_load and bool(self._rows))
+        for widget in (ui.regionSelector, ui.regionSegmentComboBox):
+            widget.setEnabled(not running)
+        ui.regionNewButton.setEnabled(not running and self.session.ct is not None)
         self.form.set_enabled(not running)
 
     def _on_selection(self) -> None:
@@ -125,9 +153,9 @@ class InputsSection(Section):
         self.ui.geometryGroup.setVisible(shown)
         self.form.show(node if shown else None)
 
-    def _apply_geometry(self, node, kind) -> None:
-        if kind is not None:
-            self.session.files.set_kind(node, kind, self.logic.geometryChanged)
+    def _apply_geometry(self, node, kind, frame) -> None:
+        if kind is not None or frame is not None:
+            self.session.files.reread(node, self.logic.geometryChanged, kind or declared_kind(node), frame)
         self.logic.geometryChanged()
         self.update()
 
@@ -140,10 +168,47 @@ class InputsSection(Section):
         for path in files.open_files(_("Load X-ray images"), XRAY_FILTERS):
             self.logic.loadXray(path, wait=False)
 
-    def _on_load_geometry(self, _checked=False) -> None:
-        path = files.open_file(_("Load the geometry of the views"), "geometry.json (*.json);;(*)")
+    def _geometry_loader(self, coordinates):
+        def load(*_args):
+            filters = GEOMETRY_FILTERS if coordinates else "geometry.json (*.json);;(*)"
+            path = files.open_file(_("Load the geometry of the views"), filters)
+            if path:
+                self.logic.loadGeometry(path, wait=False, coordinates=coordinates)
+
+        return load
+
+    def _on_save_geometry(self, _checked=False) -> None:
+        path = files.save_file(_("Save the geometry of the views"), "geometry.json", GEOMETRY_FILTERS)
         if path:
-            self.logic.loadGeometry(path, wait=False)
+            self.logic.saveGeometry(path, wait=False)
+
+    def _on_dicom(self, path: str, name: str) -> None:
+        self.logic.loadXray(path, wait=False, name=name)
+
+    def _show_region(self) -> None:
+        ui, region = self.ui, self.logic.region() if self.logic.parameters is not None else None
+        if ui.regionSelector.currentNode() is not region:
+            ui.regionSelector.setCurrentNode(region)
+        segments = segments_of(region)
+        if segments != self._segments:
+            self._segments = segments
+            ui.regionSegmentComboBox.clear()
+            for _identity, name in segments:
+                ui.regionSegmentComboBox.addItem(name)
+        ui.regionSegmentComboBox.setVisible(bool(segments))
+        chosen = [identity for identity, _name in segments]
+        if segments and self.logic.parameters.regionSegment in chosen:
+            ui.regionSegmentComboBox.setCurrentIndex(chosen.index(self.logic.parameters.regionSegment))
+
+    def _on_region(self) -> None:
+        node = self.ui.regionSelector.currentNode()
+        if not self._filling and self.logic.parameters is not None and node is not self.logic.region():
+            self.logic.setRegion(node)
+
+    def _on_segment(self) -> None:
+        index = self.ui.regionSegmentComboBox.currentIndex
+        if not self._filling and 0 <= index < len(self._segments):
+            self.logic.setRegion(self.logic.region(), self._segments[index][0])
 
     def _on_load_sample(self, _checked=False) -> None:
         self.logic.loadSample(wait=False)
@@ -151,7 +216,7 @@ class InputsSection(Section):
     def _on_add(self, _checked=False) -> None:
         node = self.ui.xraySelector.currentNode()
         if node is not None:
-            self.logic.addXray(node)
+            self.logic.addXray(node, wait=False)
             self.ui.xraySelector.setCurrentNode(None)
 
     def _on_remove(self, _checked=False) -> None:

@@ -23,6 +23,7 @@ class LandmarksForm:
         table = ui.landmarksTable
         table.verticalHeader().setVisible(False)
         table.verticalHeader().setDefaultSectionSize(ROW_HEIGHT_PX)
+        table.setTabKeyNavigation(False)
         table.setMinimumHeight(6 * ROW_HEIGHT_PX)
         table.cellClicked.connect(self._on_cell)
         table.cellActivated.connect(self._on_cell)  # Enter

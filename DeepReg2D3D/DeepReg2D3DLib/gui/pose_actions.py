@@ -48,24 +48,24 @@ class PoseActions:
         turned = PoseNumbers(np.zeros(3), np.asarray(TURNS[kind]))
         self._center(lambda: self.session.pose.from_numbers(turned)[:3, :3], wait)
 
-    def _center(self, rotation, wait: bool) -> None:
+    def poseFromAngles(self, primary_deg: float, secondary_deg: float, wait: bool = True) -> None:
+        """Turns the CT so that the first X-ray sees it as a C-arm at these positioner angles does; centered."""
+        self._center(None, wait, (primary_deg, secondary_deg))
+
+    def _center(self, rotation, wait: bool, angles_deg=None) -> None:
         done = self._begin()
 
         def centred(reply):
-            own = np.append(self.session.pose.centre, 1.0)
-            middle = (np.asarray(reply["ct_to_world"], float) @ own)[:3]
+            given = np.asarray(reply["ct_to_world"], float)
+            middle = (given @ np.append(self.session.pose.centre, 1.0))[:3]
             pose = np.eye(4)
-            pose[:3, :3] = rotation()
-            pose[:3, 3] = middle - pose[:3, :3] @ self._point_of_interest()
+            pose[:3, :3] = rotation() if rotation is not None else given[:3, :3]
+            pose[:3, 3] = middle - pose[:3, :3] @ self.session.point_of_interest
             self.setPose(pose)
             done.append(reply)
 
-        self.client.initial_pose(centred, on_error=self._on_failure)
+        self.client.initial_pose(centred, on_error=self._on_failure, angles_deg=angles_deg)
         self._wait(lambda: bool(done), wait, lambda: None)
-
-    def _point_of_interest(self) -> np.ndarray:
-        """What is to lie in the beams' middle, (3,) in the CT's LPS."""
-        return self.session.pose.centre
 
     def automaticStart(self, wait: bool = True) -> None:
         """Looks for the pose in the X-rays, around the present one, which tells roughly how the patient lies."""

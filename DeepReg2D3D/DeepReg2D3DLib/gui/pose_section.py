@@ -7,7 +7,7 @@ from slicer.i18n import tr as _
 
 from ..mrml.frames import PoseNumbers
 from . import files
-from .choices import PosePreset
+from .choices import CArmView, PosePreset
 from .landmarks_form import LandmarksForm
 from .section import Section
 
@@ -34,6 +34,9 @@ class PoseSection(Section):
         self._presets = list(PosePreset)
         for preset in self._presets:
             box.addItem(preset.label())
+        self._directions = list(CArmView)
+        for direction in self._directions:
+            box.addItem(_("First X-ray: {direction}").format(direction=direction.label()))
         box.activated.connect(self._on_preset)
         ui.poseCenterButton.clicked.connect(lambda *_args: self.logic.centerPose(wait=False))
         ui.poseAutoButton.clicked.connect(self._on_auto)
@@ -130,6 +133,8 @@ class PoseSection(Section):
         self.ui.posePresetComboBox.setCurrentIndex(0)
         if 1 <= index <= len(self._presets):
             self.logic.applyPosePreset(self._presets[index - 1].value)
+        elif index > len(self._presets):
+            self.logic.poseFromAngles(*self._directions[index - 1 - len(self._presets)].value, wait=False)
 
     def _on_auto(self, _checked=False) -> None:
         if self.logic.searching:

@@ -59,7 +59,7 @@ class RegisterSection(Section):
         if self.logic.searching:
             return _("The automatic start is looking for the pose...")
         if not session.inputs.ready:
-            return _("The engine is being prepared...")
+            return session.inputs.problem or _("The engine is being prepared...")
         return ""
 
     def _progress(self) -> None:

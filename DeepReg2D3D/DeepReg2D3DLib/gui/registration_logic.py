@@ -13,17 +13,15 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from ..mrml.input_files import provenance
 from ..mrml.live import OverlayOptions
 from ..mrml.session import Session, SessionOptions
-from ..mrml.xray_camera import XRayCamera
-from ..mrml.xray_node import set_camera
 from ..worker.client import EngineClient
 from ..worker.signals import Signal
 from ..worker.transports import QProcessTransport
 from . import install
 from .adaptation import ADAPTED_METHOD, Adaptation
 from .application import interactorOf, letEventsHappen, volumeRenderingLogic
+from .input_actions import REGION, InputActions
 from .pose_actions import PoseActions
 from .results import result_record
 from .timers import Timers
@@ -32,7 +30,7 @@ from .timers import Timers
 RECORD = "record"
 
 
-class RegistrationLogic(PoseActions):
+class RegistrationLogic(InputActions, PoseActions):
     """The logic without its place in Slicer; `DeepReg2D3DLogic` adds the parameter node.
 
     Attributes:
@@ -157,7 +155,8 @@ class RegistrationLogic(PoseActions):
             )
             xrays = [node for node in parameters.xrays if node is not None]
             record = parameters.parameterNode.GetNodeReference(RECORD)
-            self.session.sync(ct, xrays, parameters.poseTransform, options, record)
+            region = parameters.parameterNode.GetNodeReference(REGION)
+            self.session.sync(ct, xrays, parameters.poseTransform, options, record, region, parameters.regionSegment)
         finally:
             self._syncing = False
         self.inputsChanged.emit()
@@ -178,92 +177,6 @@ class RegistrationLogic(PoseActions):
         node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", f"{ct.GetName()} pose")
         node.CreateDefaultDisplayNodes()
         return node
-
-    # --- inputs ---
-
-    def loadCT(self, path: str):
-        """Loads a CT file and chooses it; returns its node (None, and a message, when it can't be read)."""
-        try:
-            node = slicer.util.loadVolume(str(path))
-        except RuntimeError as problem:
-            self._on_failure(f"{path}: {problem}")
-            return None
-        self.setCT(node)
-        return node
-
-    def setCT(self, node) -> None:
-        """Chooses the CT."""
-        self.parameters.ct = node
-
-    def loadXray(self, path: str, wait: bool = True, camera=None, kind: str = "auto"):
-        """Loads an X-ray image file as a view, with `camera` (XRayCamera) or one that is assumed.
-
-        `kind` says what its values are: "auto", "intensity" (bone dark) or "line_integral" (bone bright).
-        """
-        made = self._begin()
-
-        def done(node):
-            made.append(node)
-            self._append(node)
-
-        self.session.files.load_xray(path, done, kind, camera=camera, lateral=bool(self.session.xrays))
-        return self._wait(lambda: bool(made), wait, lambda: made[0])
-
-    def addXray(self, volume):
-        """Makes a view of an image that is in the scene; returns its node or None."""
-        node = self.session.files.adopt_volume(volume, lateral=bool(self.session.xrays))
-        if node is not None:
-            self._append(node)
-        return node
-
-    def removeXray(self, node) -> None:
-        """Takes a view out of the registration; its image stays in the scene."""
-        self.parameters.xrays = [n for n in self.session.xrays if n is not node]
-
-    def loadGeometry(self, path: str, wait: bool = True):
-        """Loads a geometry.json: cameras for the views there are, and the images that it names."""
-        made = self._begin()
-
-        def done(nodes):
-            made.append(nodes)
-            present = self.session.xrays
-            self.parameters.xrays = present + [node for node in nodes if node not in present]
-            self.geometryChanged()
-
-        self.session.files.load_geometry(path, self.session.xrays, done)
-        return self._wait(lambda: bool(made), wait, lambda: made[0])
-
-    def setGeometry(self, xray, camera) -> None:
-        """Gives an X-ray node its camera: an `XRayCamera`, or the dictionary of its `to_json`."""
-        known = camera if isinstance(camera, XRayCamera) else XRayCamera.from_json(camera)
-        set_camera(xray, known, provenance("user"))
-        self.geometryChanged()
-
-    def geometryChanged(self) -> None:
-        """A view's name or geometry was edited."""
-        self.session.geometry_changed()
-        self.inputsChanged.emit()
-
-    def loadSample(self, wait: bool = True, seed: int = 0):
-        """The phantom CT with a frontal and a lateral X-ray, and a first pose some way off the true one."""
-        made = self._begin()
-
-        def done(ct, xrays, start, truth):
-            modified = self.parameters.StartModify()
-            self.parameters.poseTransform = self._poseTransformFor(ct)
-            self.parameters.ct, self.parameters.xrays, self.parameters.result = ct, xrays, ""
-            self.parameters.EndModify(modified)
-            self.session.pose.set_pose(start, source="sample")
-            self.session.pose.set_home(start)
-            self.sampleTruth = truth
-            made.append((ct, xrays, start, truth))
-
-        self.message.emit("")
-        self.session.files.load_sample(done, seed)
-        return self._wait(lambda: bool(made), wait, lambda: made[0])
-
-    def _append(self, node) -> None:
-        self.parameters.xrays = [*self.session.xrays, node]
 
     # --- registration ---
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import html
 import math
 
+import numpy as np
+import qt
 from slicer.i18n import tr as _
 
 from . import files
 from .register_section import status_words
 from .section import Section
+
+# Standard icons: a tick, a warning triangle, a cross.
+_ICONS = {"green": "SP_DialogApplyButton", "yellow": "SP_MessageBoxWarning", "red": "SP_MessageBoxCritical"}
 
 
 class ResultSection(Section):
@@ -32,7 +38,8 @@ class ResultSection(Section):
     def update(self) -> None:
         ui, result, run = self.ui, self.logic.result(), self.session.run
         free = self.session.pose.node is not None and self.session.ct is not None and not run.is_running
-        ui.confidenceLabel.setText(confidence_words(result))
+        ui.confidenceLabel.setText(confidence_words(result, self._is_stale(result)))
+        self._show_light(result)
         ui.resultNumbersLabel.setText(self._numbers(result))
         has_start = result is not None and result.get("start") is not None
         ui.acceptButton.setEnabled(free and result is not None and not result.get("accepted"))
@@ -40,6 +47,23 @@ class ResultSection(Section):
         ui.savePoseButton.setEnabled(free and not self.logic.missingRequirements())
         ui.saveReportButton.setEnabled(free and run.result is not None and run.result.status != "failed")
         ui.hardenButton.setEnabled(free)
+
+    def _is_stale(self, result) -> bool:
+        """The CT was moved since."""
+        if result is None or not result.get("ct_to_world") or result.get("reverted"):
+            return False
+        return not np.allclose(result["ct_to_world"], self.logic.pose(), rtol=0, atol=1e-4)
+
+    def _show_light(self, result) -> None:
+        """A shape as well as a colour, from the application's own style."""
+        label = self.ui.lightLabel
+        light = result.get("light") if result is not None else None
+        label.setVisible(light in _ICONS)
+        if light in _ICONS:
+            style = self.widget.style()
+            size = style.pixelMetric(qt.QStyle.PM_LargeIconSize)
+            label.setPixmap(style.standardIcon(getattr(qt.QStyle, _ICONS[light])).pixmap(size, size))
+            label.setAccessibleName(light_words(light))
 
     def _on_pose(self, _pose, source) -> None:
         if source != "registration":
@@ -86,26 +110,50 @@ def _is_number(value) -> bool:
     return isinstance(value, (int, float)) and math.isfinite(value)
 
 
-def confidence_words(result: dict | None) -> str:
-    """How far to trust a result, and why: rich text."""
+def light_words(light: str) -> str:
+    """A traffic light in one word."""
+    return {"green": _("Good"), "yellow": _("Uncertain"), "red": _("Not reliable")}[light]
+
+
+def confidence_words(result: dict | None, stale: bool = False) -> str:
+    """How far to trust a result, and why: rich text. stale: the CT was moved since."""
     if result is None:
         return _("No result yet.")
     status, confidence = result["status"], result.get("confidence")
     if status == "failed":
-        return "<b>" + _("Failed.") + "</b> " + (result.get("text") or "")
-    if status == "unreliable":
-        headline = _("Do not rely on this result.")
-    elif status == "cancelled":
+        return "<b>" + _("Failed.") + "</b> " + html.escape(result.get("text") or "")
+    if status == "cancelled":
         headline = _("Stopped before the end: check the overlay.")
+    elif status == "unreliable" or result.get("light") == "red":
+        headline = _("Do not rely on this result.")
     elif _is_number(confidence):
-        headline = _("Confidence {percent:.0f} %.").format(percent=100 * confidence)
+        headline = light_words(result["light"]) + "." if result.get("light") else ""
     elif status == "converged":
         headline = _("Converged. Check the overlay before you use it.")
     else:
         headline = _("All iterations were used. Check the overlay before you use it, or register again.")
-    reasons = [result.get("text") or "", *result.get("warnings", [])]
+    if _is_number(confidence) and status != "cancelled":
+        text = _("Confidence {percent:.0f} % that it is right within 2 mm.")
+        headline = (headline + " " + text.format(percent=100 * confidence)).strip()
+    lines = []
+    sure = result.get("uncertainty") or {}
+    if result.get("light") != "red" and "in_plane_mm" in sure and "depth_mm" in sure:
+        text = _("Sure to {across:.1f} mm in the image plane and {depth:.1f} mm in depth (one standard deviation).")
+        lines.append(text.format(across=sure["in_plane_mm"], depth=sure["depth_mm"]))
+    if result.get("region"):
+        lines.append(_("Only the region '{name}' was registered.").format(name=result["region"]))
     if result.get("accepted"):
-        reasons.append(_("Accepted."))
+        lines.append(_("Accepted."))
     if result.get("reverted"):
-        reasons.append(_("Reverted: the pose is the initial one again."))
-    return f"<b>{headline}</b> " + " ".join(reason for reason in reasons if reason)
+        lines.append(_("Reverted: the pose is the initial one again."))
+    if stale:
+        lines.append(_("The CT was moved since: this is not about the pose that is shown."))
+    reasons = [_sentence(each) for each in [result.get("text") or "", *result.get("reasons", [])] if each]
+    reasons += [_sentence(each) for each in result.get("warnings", []) if each]
+    listed = "".join(f"<li>{html.escape(reason)}</li>" for reason in reasons)
+    return f"<b>{headline}</b> " + html.escape(" ".join(lines)) + (f"<ul>{listed}</ul>" if listed else "")
+
+
+def _sentence(text: str) -> str:
+    text = text.strip()
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")

@@ -23,6 +23,14 @@ def result_record(finished, iterations, start, pose) -> dict:
         "status": finished.status,
         "text": finished.text,
         "confidence": number_or_none(report.get("confidence")),
+        "light": light_of(finished.status, report),
+        "reasons": [str(reason) for reason in report.get("confidence_reasons") or []],
+        "uncertainty": {
+            name: number
+            for name, value in (report.get("uncertainty") or {}).items()
+            if (number := number_or_none(value)) is not None
+        },
+        "region": report.get("region"),
         "warnings": [str(warning) for warning in report.get("warnings") or []],
         "iterations": int(finished.iterations),
         "seconds": number_or_none(finished.seconds),
@@ -42,6 +50,14 @@ def result_record(finished, iterations, start, pose) -> dict:
         }
         record["moved_mm"], record["turned_deg"] = motion(np.asarray(start, float), end, pose.centre)
     return record
+
+
+def light_of(status: str, report: dict) -> str:
+    """The traffic light of a result: green, yellow or red. Without a calibrated confidence nothing is green."""
+    if status in ("failed", "unreliable"):
+        return "red"
+    light = report.get("confidence_light")
+    return light if light in ("green", "yellow", "red") and status != "cancelled" else "yellow"
 
 
 def motion(start: np.ndarray, end: np.ndarray, centre) -> tuple[float, float]:

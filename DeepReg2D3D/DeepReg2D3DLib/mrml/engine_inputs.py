@@ -1,4 +1,4 @@
-"""Keeps the engine's CT and X-rays the same as the nodes chosen in the scene."""
+"""Keeps the engine's CT, its region and the X-rays the same as the nodes chosen in the scene."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import vtk
 from ..i18n import tr as _
 from ..worker.signals import Signal
 from .ct import CtError, CtFile, CtTransfer, check_ct, ct_grid, ct_source
+from .region import SEGMENTATION_CLASS, region_key, region_request
 from .xray_node import camera_of, image_kind_of, image_of
 
 # Several changes in a row (a scene that loads, a spin box that runs) make one upload.
@@ -40,6 +41,10 @@ class EngineInputs:
         self._loaded_ct = self._loaded_views = None
         # What the client loads again by itself after a crash: the last that the engine took.
         self._held_ct = self._held_views = None
+        self.region, self.segment = None, ""
+        # The engine forgets its region with each CT, so what it holds is a region of a CT: (its key, the CT's).
+        self._wanted_region = self._sent_region = self._loaded_region = None
+        self.problem = ""
         self._transfer: CtTransfer | None = None
         self._timer = None
         self._observers: list[tuple] = []
@@ -66,14 +71,21 @@ class EngineInputs:
     @property
     def ready(self) -> bool:
         """The engine holds what the scene holds."""
-        return self.complete and self._loaded_ct == self._wanted_ct and self._loaded_views == self._wanted_views
+        return (
+            self.complete
+            and self._loaded_ct == self._wanted_ct
+            and self._loaded_views == self._wanted_views
+            and self._loaded_region == self._wanted_region
+        )
 
-    def set(self, ct, xrays) -> None:
-        """Chooses CT and X-rays (nodes or None, list of nodes)."""
+    def set(self, ct, xrays, region=None, segment: str = "") -> None:
+        """Chooses CT and X-rays (nodes or None, list of nodes), and an ROI or a segment of the CT."""
         xrays = [node for node in xrays if node is not None and camera_of(node) is not None]
-        if ct is not self.ct or xrays != self.xrays:
+        self.segment = segment
+        if ct is not self.ct or xrays != self.xrays or region is not self.region:
             self._unobserve()
-            self.ct, self.xrays = ct, xrays
+            self.ct, self.xrays, self.region = ct, xrays, region
+            self._observe_region()
             for node in [ct, *xrays]:
                 if node is not None:
                     for event in (slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent, vtk.vtkCommand.ModifiedEvent):
@@ -83,10 +95,35 @@ class EngineInputs:
                 self._observers.append((ct, ct.AddObserver(moved, self._on_ct_moved)))
         self._refresh()
 
+    def _observe_region(self) -> None:
+        if self.region is None:
+            return
+        moved = slicer.vtkMRMLTransformableNode.TransformModifiedEvent
+        watched = [(self.region, vtk.vtkCommand.ModifiedEvent), (self.region, moved)]
+        if self.region.IsA(SEGMENTATION_CLASS):
+            segmentation = self.region.GetSegmentation()
+            events = ("SourceRepresentationModified", "SegmentAdded", "SegmentRemoved")
+            watched += [(segmentation, getattr(slicer.vtkSegmentation, event)) for event in events]
+        for caller, event in watched:
+            self._observers.append((caller, caller.AddObserver(event, self._on_region)))
+
+    def _on_region(self, *_) -> None:
+        """The pose above a region changes, too, which makes no other region of it."""
+        if self._region_key() != self._wanted_region:
+            self._refresh()
+
+    def _region_key(self) -> tuple | None:
+        if self.region is None or self._wanted_ct is None:
+            return None
+        try:
+            return region_key(self.region, self.segment), self._wanted_ct
+        except CtError:
+            return (self.region.GetID(), "bent"), self._wanted_ct
+
     def _on_state(self, state: str, _text: str) -> None:
         if state not in ("failed", "stopped"):
             return
-        self._loaded_ct = self._loaded_views = None
+        self._loaded_ct = self._loaded_views = self._loaded_region = self._sent_region = None
         self._drop_transfer()
         if state == "stopped":  # its files are gone too
             self._forget()
@@ -101,6 +138,7 @@ class EngineInputs:
         self.send_now()
 
     def _forget(self) -> None:
+        self._sent_region = self._loaded_region = None
         self._sent_ct = self._sent_views = self._loaded_ct = self._loaded_views = None
         self._held_ct = self._held_views = None
 
@@ -113,6 +151,8 @@ class EngineInputs:
             self._send_ct()
         elif self._sent_views != self._wanted_views:
             self._send_views()
+        elif self._sent_region != self._wanted_region and self.ct_ready:
+            self._send_region()
 
     def close(self) -> None:
         self._unobserve()
@@ -120,8 +160,9 @@ class EngineInputs:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self.ct, self.xrays = None, []
-        self._wanted_ct = self._wanted_views = None
+        self.ct, self.xrays, self.region, self.segment = None, [], None, ""
+        self._wanted_ct = self._wanted_views = self._wanted_region = None
+        self.problem = ""
         self._forget()
 
     def _on_node(self, *_):
@@ -146,18 +187,26 @@ class EngineInputs:
             self._timer = self._call_later(SETTLE_SECONDS, self.send_now)
 
     def _refresh(self) -> None:
-        before = (self._wanted_ct, self._wanted_views)
+        before = (self._wanted_ct, self._wanted_views, self._wanted_region)
         try:
             self._wanted_ct = _ct_key(self.ct)
         except CtError as problem:
             self._wanted_ct = None
-            self.failed.emit(str(problem))
+            self._fail(str(problem))
         self._wanted_views = tuple(_view_key(node, name) for node, name in self.named_xrays())
-        if (self._wanted_ct, self._wanted_views) == before and self._timer is None and self.ready:
+        self._wanted_region = self._region_key()
+        wanted = (self._wanted_ct, self._wanted_views, self._wanted_region)
+        if wanted != before and self._wanted_ct is not None:
+            self.problem = ""
+        if wanted == before and self._timer is None and self.ready:
             return
         self._soon()
-        if (self._wanted_ct, self._wanted_views) != before:
+        if wanted != before:
             self.changed.emit()
+
+    def _fail(self, text: str) -> None:
+        self.problem = text
+        self.failed.emit(text)
 
     def named_xrays(self) -> list[tuple]:
         """(node, name) pairs; names are unique, as the engine wants them."""
@@ -222,6 +271,7 @@ class EngineInputs:
     def _ct_done(self, key):
         def done(_reply):
             self._loaded_ct = self._held_ct = key
+            self._sent_region = self._loaded_region = None
             self.changed.emit()
             self.send_now()
 
@@ -230,7 +280,8 @@ class EngineInputs:
     def _ct_failed(self, key):
         def failed(text):
             if self._sent_ct == key:
-                self.failed.emit(text)
+                self._fail(text)
+                self.changed.emit()
 
         return failed
 
@@ -253,9 +304,30 @@ class EngineInputs:
 
         def failed(text):
             if self._sent_views == key:
-                self.failed.emit(text)
+                self._fail(text)
+                self.changed.emit()
 
         self.client.set_views(views, on_done=done, on_error=failed)
+
+    def _send_region(self) -> None:
+        key = self._sent_region = self._wanted_region
+
+        def done(_reply):
+            self._loaded_region = key
+            self.changed.emit()
+            self.send_now()
+
+        def failed(text):
+            if self._sent_region == key:
+                self._fail(text)
+                self.changed.emit()
+
+        try:
+            request = region_request(self.region, self.segment) if key is not None else None
+        except CtError as problem:
+            failed(str(problem))
+        else:
+            self.client.set_region(request, on_done=done, on_error=failed)
 
     def _drop_transfer(self) -> None:
         if self._transfer is not None:

@@ -27,6 +27,8 @@ from .xray_node import (
 PATH_ATTRIBUTE = "DeepReg2D3D.ImagePath"
 # What its file's values were taken for; the node itself then holds line integrals.
 FILE_KIND_ATTRIBUTE = "DeepReg2D3D.FileImageKind"
+# Of a DICOM run: the frame that was read (a number from 1, 'mean' or 'maximum'), and how many there are.
+FRAME_ATTRIBUTE, FRAMES_ATTRIBUTE = "DeepReg2D3D.Frame", "DeepReg2D3D.Frames"
 ASSUMED = "assumed"
 CT_WINDOW_HU = (-200.0, 500.0)
 NUMBER_NAMES = (
@@ -58,7 +60,8 @@ class InputFiles:
         self.failed = Signal()  # (text)
 
     def load_xray(self, path: str | Path, on_node: Callable, kind: str = "auto", camera: XRayCamera | None = None,
-                  lateral: bool = False, name: str | None = None, source: str | None = None) -> None:  # fmt: skip
+                  lateral: bool = False, name: str | None = None, source: str | None = None,
+                  frame: int | str | None = None) -> None:  # fmt: skip
         """Reads an image file; `on_node(node)` follows. Without `camera` a usual one is assumed, and said to be."""
         path = Path(path)
 
@@ -75,6 +78,7 @@ class InputFiles:
             node.SetName(name or known.name or path.stem)
             node.SetAttribute(PATH_ATTRIBUTE, str(path))
             node.SetAttribute(FILE_KIND_ATTRIBUTE, kind)
+            _note_frame(node, reply)
             if reply.get("details"):
                 set_details(node, reply["details"])
             if reply.get("warnings"):
@@ -82,11 +86,16 @@ class InputFiles:
             on_node(node)
 
         self._client.read_xray(
-            str(path), done, camera=camera.to_json() if camera else None, image_kind=kind, on_error=self.failed.emit
-        )
+            str(path), done, camera=camera.to_json() if camera else None, image_kind=kind, on_error=self.failed.emit,
+            frame=frame,
+        )  # fmt: skip
 
-    def load_geometry(self, path: str | Path, existing: list, on_nodes: Callable) -> None:
-        """Reads a geometry.json; `on_nodes(nodes)` gets the X-ray nodes in the file's order.
+    def load_geometry(
+        self, path: str | Path, existing: list, on_nodes: Callable, coordinates: str | None = None
+    ) -> None:
+        """Reads a geometry file; `on_nodes(nodes)` gets the X-ray nodes in the file's order.
+
+        Of other formats than geometry.json `coordinates` says what their world is: LPS or RAS.
 
         A view whose name an existing X-ray bears, or (where the file names no images) the one at its place, gets the
         camera; the others are loaded from the images that the file names.
@@ -95,6 +104,8 @@ class InputFiles:
 
         def done(reply):
             views = reply["views"]
+            if reply.get("warnings"):
+                self._client.error.emit(" ".join(reply["warnings"]), "")
             nodes: list = [None] * len(views)
             missing = []
             for index, view in enumerate(views):
@@ -126,7 +137,10 @@ class InputFiles:
                     source=path.name,
                 )  # fmt: skip
 
-        self._client.read_geometry(str(path), done, on_error=self.failed.emit)
+        sizes = [(camera_of(node).columns, camera_of(node).rows) for node in existing]
+        self._client.read_geometry(
+            str(path), done, on_error=self.failed.emit, coordinates=coordinates, sizes=sizes if coordinates else ()
+        )
 
     def _give_camera(self, node, camera: XRayCamera, file_name: str) -> None:
         present = camera_of(node)
@@ -170,13 +184,19 @@ class InputFiles:
         node.SetName(name)
         return node
 
-    def set_kind(self, node, kind: str, on_done: Callable) -> None:
-        """Takes the X-ray's values for another kind: reads its file again, or tells the engine about its voxels."""
+    def reread(self, node, on_done: Callable, kind: str, frame: int | str | None = None) -> None:
+        """Takes the X-ray's values for another kind, or another frame of its run: reads its file again.
+
+        Of an image that was in the scene the engine is told the kind. Another frame of a DICOM run brings its own
+        geometry, where nobody has entered one.
+        """
         path = node.GetAttribute(PATH_ATTRIBUTE)
         if not path:
             set_image_kind(node, kind)
             on_done()
             return
+        frame = frame if frame is not None else frame_of(node)
+        own = "DICOM" in provenance_of(node).values() and "user" not in provenance_of(node).values()
 
         def done(reply):
             if node.GetScene() is None:
@@ -184,9 +204,16 @@ class InputFiles:
             slicer.util.arrayFromVolume(node)[0] = reply["image"]
             slicer.util.arrayFromVolumeModified(node)
             node.SetAttribute(FILE_KIND_ATTRIBUTE, kind)
+            _note_frame(node, reply if "frames" in reply else {"frame": frame})
+            if reply.get("provenance"):
+                set_details(node, reply.get("details") or {})
+                set_camera(node, XRayCamera.from_json(reply["camera"]), reply["provenance"])
             on_done()
 
-        self._client.read_xray(path, done, camera=camera_of(node).to_json(), image_kind=kind, on_error=self.failed.emit)
+        self._client.read_xray(
+            path, done, camera=None if own else camera_of(node).to_json(), image_kind=kind, on_error=self.failed.emit,
+            frame=frame,
+        )  # fmt: skip
 
     def _ct_node(self, ct: dict):
         """A volume node of a CT that the engine made: {"array", "ijk_to_ct", "name"}."""
@@ -234,6 +261,25 @@ def _same_view(view: dict, index: int, existing: list):
     if not view.get("path") and index < len(existing):
         return existing[index]
     return None
+
+
+def frame_of(node) -> int | str | None:
+    """The frame of a DICOM run that the X-ray shows; None where its file has but one."""
+    text = node.GetAttribute(FRAME_ATTRIBUTE)
+    return int(text) if text and text.isdigit() else text or None
+
+
+def frames_of(node) -> int:
+    """How many frames the X-ray's file has."""
+    text = node.GetAttribute(FRAMES_ATTRIBUTE)
+    return int(text) if text and text.isdigit() else 1
+
+
+def _note_frame(node, reply: dict) -> None:
+    if reply.get("frames", 1) > 1:
+        node.SetAttribute(FRAMES_ATTRIBUTE, str(reply["frames"]))
+    if frames_of(node) > 1 and reply.get("frame") is not None:
+        node.SetAttribute(FRAME_ATTRIBUTE, str(reply["frame"]))
 
 
 def is_assumed(node) -> bool:

@@ -16,6 +16,8 @@ from .landmark_lists import LandmarkLists
 from .layout import RegistrationLayout
 from .live import LiveOverlay, OverlayOptions
 from .pose import PoseController
+from .region import attach as attach_region
+from .region import centre_of as centre_of_region
 from .run_control import RunControl
 from .threed import ThreeDScene
 from .view_interaction import ViewInteraction
@@ -78,6 +80,7 @@ class Session:
         self._xrays: list = []
         self._interactions: list[ViewInteraction] = []
         self._in_views = False
+        self.region, self.segment = None, ""
         self._framed: tuple = ()
         self._sliced = None
         self._fit = self._views_later = self._attach_later = self._follow_later = None
@@ -93,8 +96,13 @@ class Session:
     def xrays(self) -> list:
         return list(self._xrays)
 
-    def sync(self, ct, xrays: list, pose_node, options: SessionOptions, record=None) -> None:
-        """Makes everything follow these nodes and choices (record: the sequence of a run). Cheap without a change."""
+    def sync(
+        self, ct, xrays: list, pose_node, options: SessionOptions, record=None, region=None, segment: str = ""
+    ) -> None:
+        """Makes everything follow these nodes and choices. Cheap without a change.
+
+        record: the sequence of a run. region: an ROI, or a segmentation of which ``segment`` is meant.
+        """
         inputs_changed = ct is not self._ct or xrays != self._xrays
         if inputs_changed and self.run.state != "idle":
             self.run.abandon()
@@ -108,7 +116,10 @@ class Session:
         if inputs_changed:
             self.landmarks.set_xrays(self._xrays)
         before, self.options = self.options, options
-        self.inputs.set(ct, self._xrays)
+        self.region, self.segment = region, segment
+        if region is not None and ct is not None:
+            attach_region(region, ct, self.pose.node)
+        self._set_inputs()
         self.run.adopt(record)
         if inputs_changed or before != options:
             self._apply_options(inputs_changed, before)
@@ -160,9 +171,18 @@ class Session:
             if frame_3d(self.scene, self.layout.view_node, extent_of(self._xrays)):
                 self._framed = xrays
 
+    @property
+    def point_of_interest(self) -> np.ndarray:
+        """What is to lie in the beams' middle: the region's centre, else the CT's; (3,) in the CT's LPS."""
+        centre = centre_of_region(self.region, self.segment) if self.region is not None else None
+        return centre if centre is not None else self.pose.centre
+
+    def _set_inputs(self) -> None:
+        self.inputs.set(self._ct, self._xrays, self.region, self.segment)
+
     def geometry_changed(self) -> None:
         """An X-ray's camera was edited."""
-        self.inputs.set(self._ct, self._xrays)
+        self._set_inputs()
         self.landmarks.set_xrays(self._xrays)
         self._show_views()
         self._show_3d()
@@ -184,7 +204,7 @@ class Session:
         self.layout.restore()
         self.inputs.close()
         self.pose.set_node(None)
-        self._ct = self._sliced = None
+        self._ct = self._sliced = self.region = None
         self._xrays, self._framed = [], ()
 
     def _show_views(self) -> None:

@@ -144,6 +144,27 @@ class EngineClient(WorkerLink):
 
         self.request("set_views", done, refused, views=stored)
 
+    def set_region(
+        self, region: Mapping[str, Any] | None, on_done: Done | None = None, on_error: Refused | None = None
+    ) -> None:
+        """Register a part of the CT alone from now on; None: the whole CT. Has to be said again after a restart.
+
+        region: {"name", "box": {"centre", "axes", "size_mm"}} or {"name", "labels": (K, J, I) numpy array, "label",
+        "ijk_to_ct"}, in the CT's LPS mm.
+        """
+        self.start()  # as in ``set_views``
+        fields = dict(region or {})
+        if "labels" in fields:
+            fields["labels"] = self.folder.write(f"region{next(self._names)}.bin", fields["labels"])
+
+        def read(answer: Any, then: Callable | None) -> None:
+            if "labels" in fields and self._arrays is not None:
+                self._arrays.delete(fields["labels"]["file"])
+            if then is not None:
+                then(answer)
+
+        self.request("set_region", lambda reply: read(reply, on_done), lambda text: read(text, on_error), **fields)
+
     def forget(self) -> None:
         """Forget the CT and the X-rays (the scene was closed): they aren't loaded again after a restart."""
         for fields in (self._ct, *(self._views or [])):
@@ -237,9 +258,27 @@ class EngineClient(WorkerLink):
 
     # --- the rest: answered through ``on_done(answer)``; arrays in the answer are numpy arrays.
 
-    def read_geometry(self, path: str | Path, on_done: Done, on_error: Refused | None = None) -> None:
-        """Views of a geometry.json: {"views": [{"name", "camera", "image_kind", "path" where it names an image}]}."""
-        self.request("read_geometry", on_done, on_error, path=str(path))
+    def read_geometry(
+        self,
+        path: str | Path,
+        on_done: Done,
+        on_error: Refused | None = None,
+        coordinates: str | None = None,
+        sizes: Sequence[Sequence[int]] = (),
+    ) -> None:
+        """Views of a geometry file: {"views": [{"name", "camera", "image_kind", "path" where it names an image}]}.
+
+        coordinates: LPS or RAS, the world of a file in another format than geometry.json; sizes: (columns, rows) of
+        its images.
+        """
+        more = {} if coordinates is None else {"coordinates": coordinates, "sizes": [list(size) for size in sizes]}
+        self.request("read_geometry", on_done, on_error, path=str(path), **more)
+
+    def save_geometry(
+        self, path: str | Path, views: Sequence[Mapping[str, Any]], on_done: Done, on_error: Refused | None = None
+    ) -> None:
+        """Write views {"camera", "path", "image_kind"}; the suffix decides on the format. World is LPS."""
+        self.request("save_geometry", on_done, on_error, path=str(path), views=[dict(view) for view in views])
 
     def read_xray(
         self,
@@ -248,9 +287,15 @@ class EngineClient(WorkerLink):
         camera: Mapping[str, Any] | None = None,
         image_kind: str = "auto",
         on_error: Refused | None = None,
+        frame: int | str | None = None,
     ) -> None:
-        """An X-ray file: {"image": (rows, columns) float32 line integrals, "mask", "columns", "rows", "camera"}."""
+        """An X-ray file: {"image": (rows, columns) float32 line integrals, "mask", "columns", "rows", "camera"}.
+
+        frame: of DICOM files with several: a number from 1, 'mean' or 'maximum'; the answer has "frame" and "frames".
+        """
         fields: dict[str, Any] = {"path": str(path), "image_kind": image_kind}
+        if frame is not None:
+            fields["frame"] = frame
         self.request("read_xray", on_done, on_error, **(fields | ({"camera": dict(camera)} if camera else {})))
 
     def make_sample(self, on_done: Done, seed: int = 0, on_error: Refused | None = None) -> None:
@@ -266,13 +311,21 @@ class EngineClient(WorkerLink):
         self.request("ping", on_done)
 
     def initial_pose(
-        self, on_done: Done, kind: str = "centre", on_error: Refused | None = None, pose: Any = None
+        self,
+        on_done: Done,
+        kind: str = "centre",
+        on_error: Refused | None = None,
+        pose: Any = None,
+        angles_deg: Sequence[float] | None = None,
     ) -> None:
         """A first pose from the cameras and the CT: {"ct_to_world": 4x4}.
 
         kind: "centre", or "auto", which looks for it in the X-rays, around ``pose`` (4x4) where one is given.
+        angles_deg: "centre" then turns the CT so that the first view sees it as a C-arm at these angles does.
         """
         around = {} if pose is None else {"ct_to_world": np.asarray(pose, float).tolist()}
+        if angles_deg is not None:
+            around["angles_deg"] = [float(angle) for angle in angles_deg]
         self.request("initial_pose", on_done, on_error, kind=kind, **around)
 
     def landmark_pose(

@@ -35,6 +35,7 @@ def _busy_texts() -> dict[str, str]:
     return {
         "load_ct": _("Loading the CT..."),
         "set_views": _("Loading the X-rays..."),
+        "set_region": _("Preparing the region..."),
         "read_xray": _("Reading the X-ray..."),
         "read_geometry": _("Reading the geometry..."),
         "make_sample": _("Making the sample..."),

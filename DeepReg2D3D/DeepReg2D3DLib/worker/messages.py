@@ -123,6 +123,19 @@ def _are_landmarks(value: Any) -> bool:
     return isinstance(value, list) and len(value) <= MAX_LANDMARKS and all(map(_is_landmark, value))
 
 
+def _is_box(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and _are_numbers(3)(value.get("centre"))
+        and _is_matrix(3, 3)(value.get("axes"))
+        and _are_numbers(3)(value.get("size_mm"))
+    )
+
+
+def _is_frame(value: Any) -> bool:
+    return value in ("mean", "maximum") or _is_count(value)
+
+
 _POSE = _is_matrix(4, 4)
 
 
@@ -158,6 +171,13 @@ REQUESTS: Mapping[str, Mapping[str, Field]] = {
         "shape": _may(lambda v: isinstance(v, list) and len(v) == 3 and all(map(_is_count, v)), "three sizes"),
     },
     "set_views": {"views": _need(_is_views, "a list of views (name, camera, path or image)")},
+    "set_region": {
+        "name": _may(_is_text, "a text"),
+        "box": _may(_is_box, "a box (centre, axes, size_mm)"),
+        "labels": _may(_is_array_reference, "an array reference"),
+        "ijk_to_ct": _may(_POSE, _POSE_WORDS),
+        "label": _may(_is_count, "a whole number from 1"),
+    },
     "render": {
         "ct_to_world": _need(_POSE, _POSE_WORDS),
         "max_side": _may(lambda v: _is_count(v) and v <= MAX_IMAGE_SIDE, "a size in pixels"),
@@ -176,14 +196,30 @@ REQUESTS: Mapping[str, Mapping[str, Field]] = {
     },
     "resume": {"steps": _may(_is_count, "a whole number from 1")},
     "cancel": {},
-    "read_geometry": {"path": _need(_is_text, "a text")},
+    "read_geometry": {
+        "path": _need(_is_text, "a text"),
+        "coordinates": _may(_is_text, "a text"),
+        "sizes": _may(lambda v: isinstance(v, list) and all(map(_are_numbers(2), v)), "a list of image sizes"),
+    },
+    "save_geometry": {
+        "path": _need(_is_text, "a text"),
+        "views": _need(
+            lambda v: isinstance(v, list) and len(v) <= MAX_VIEWS and all(is_camera(view.get("camera")) for view in v),
+            "a list of views (camera, path)",
+        ),
+    },
     "read_xray": {
         "path": _need(_is_text, "a text"),
         "camera": _may(is_camera, "a camera"),
         "image_kind": _may(_is_text, "a text"),
+        "frame": _may(_is_frame, "a frame number from 1, 'mean' or 'maximum'"),
     },
     "make_sample": {"seed": _may(lambda v: isinstance(v, int) and not isinstance(v, bool), "a whole number")},
-    "initial_pose": {"kind": _may(_is_text, "a text"), "ct_to_world": _may(_POSE, _POSE_WORDS)},
+    "initial_pose": {
+        "kind": _may(_is_text, "a text"),
+        "ct_to_world": _may(_POSE, _POSE_WORDS),
+        "angles_deg": _may(_are_numbers(2), "two angles"),
+    },
     "landmark_pose": {
         "landmarks": _need(_are_landmarks, "a list of landmarks (name, point, clicks: pixel by view)"),
     },

@@ -206,8 +206,8 @@ class Server:
             elif request.type == "resume":
                 self._resume(request)
             else:
-                if request.type in ("load_ct", "set_views") and self._run is not None:
-                    self._end_run("cancelled", "Stopped: the CT or the X-rays were replaced.")
+                if request.type in ("load_ct", "set_views", "set_region") and self._run is not None:
+                    self._end_run("cancelled", "Stopped: the CT, its region or the X-rays were replaced.")
                 self._compute(request)
         except Exception as error:
             self._fail(request.id, error)

@@ -17,6 +17,7 @@ import torch
 from .. import __version__
 from ..engine.atomic import write_json
 from ..engine.automatic_start import automatic_start
+from ..engine.beam import pose_from_angles
 from ..engine.device import resolve_device
 from ..engine.errors import InputError
 from ..engine.initial_pose import default_pose
@@ -24,6 +25,8 @@ from ..engine.methods import get_method
 from ..engine.registration import Iteration, register
 from ..engine.report import RunFacts, Seconds, build_report
 from ..engine.setup import RegistrationSetup
+from ..engine.structure import Structure, isolated, structure_setup
+from ..engine.structure_registration import register_structure
 from ..engine.volume import Volume
 from ..engine.volume_io import load_volume, save_volume
 from ..engine.weights import adapted_weights
@@ -33,6 +36,7 @@ from .bone_surface import surface_nets, vertex_normals
 from .landmark_pose import landmark_pose
 from .live_drr import LiveDrr, bone_alone
 from .messages import Request
+from .region import structure_of
 from .session_files import FILE_REQUESTS, camera_to_json, read_view
 
 Progress = Callable[[str, float | None], None]
@@ -52,6 +56,8 @@ class EngineSession:
         self._views: dict[str, XRay] = {}
         self._live: dict[str, LiveDrr] = {}  # by what it draws: the whole CT or its bone
         self._setup: tuple[str, Any] | None = None
+        self._structure: Structure | None = None
+        self._structure_setup: tuple[str, Any] | None = None
         self._records: list[Iteration] = []
         self._run: dict[str, Any] | None = None
         self._warnings: list[str] = []
@@ -78,7 +84,7 @@ class EngineSession:
         if self._device.type == "cpu" and not running:
             return False
         self._device = torch.device("cpu")
-        self._setup = None
+        self._setup = self._structure_setup = None
         self._warnings = [*self._warnings, "The GPU ran out of memory; the CPU went on."]
         if self._volume is not None:
             self._live = self._live_of(self._volume)
@@ -104,6 +110,7 @@ class EngineSession:
         progress("Reading the CT...", None)
         volume = self._volume_from_file(fields) if "path" in fields else self._volume_from_array(fields, progress)
         self._volume, self._live, self._setup = None, {}, None
+        self._structure = self._structure_setup = None
         progress("Preparing the CT...", None)
         live = self._live_of(volume)
         for each in live.values():
@@ -120,7 +127,8 @@ class EngineSession:
 
     def _live_of(self, volume: Volume) -> dict[str, LiveDrr]:
         body = volume.cropped_to_body()
-        return {"drr": LiveDrr(body, self._device), "bone": LiveDrr(bone_alone(body), self._device)}
+        bone = bone_alone(body) if self._structure is None else isolated(volume, self._structure)[0]
+        return {"drr": LiveDrr(body, self._device), "bone": LiveDrr(bone, self._device)}
 
     def _volume_from_file(self, fields: Mapping[str, Any]) -> Volume:
         volume = load_volume(fields["path"])
@@ -176,6 +184,20 @@ class EngineSession:
             ]
         }
 
+    def _set_region(self, fields: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+        volume = self._need_ct()
+        structure = structure_of(fields, self._folder)
+        if structure is self._structure:
+            return {"name": None}
+        before, self._structure, self._structure_setup = self._structure, structure, None
+        try:
+            progress("Preparing the region...", None)
+            self._live = self._live_of(volume)
+        except InputError:
+            self._structure = before
+            raise
+        return {"name": structure.name if structure is not None else None}
+
     def _chosen(self, fields: Mapping[str, Any]) -> list[XRay]:
         names = fields.get("views") or list(self._views)
         missing = [name for name in names if name not in self._views]
@@ -226,7 +248,10 @@ class EngineSession:
         if kind not in ("centre", "auto"):
             raise InputError(f"There is no first pose of the kind '{kind}'; known are 'centre' and 'auto'.")
         xrays = self._chosen(fields)
-        pose = default_pose([view.camera for view in xrays], self._need_ct().centre)
+        cameras, centre = [view.camera for view in xrays], self._need_ct().centre
+        pose = default_pose(cameras, centre)
+        if kind == "centre" and "angles_deg" in fields:
+            pose = pose_from_angles(cameras, *fields["angles_deg"], centre)
         if kind == "auto":
             around = fields.get("ct_to_world")
             pose = pose if around is None else torch.tensor(around, dtype=torch.float64)
@@ -260,23 +285,28 @@ class EngineSession:
             self._setup_seconds = time.perf_counter() - start
         return self._setup[1]
 
+    def _structure_prepared(self, device: torch.device) -> RegistrationSetup:
+        if self._structure_setup is None or self._structure_setup[0] != str(device):
+            self._structure_setup = str(device), structure_setup(self._prepared(device), self._structure)
+        return self._structure_setup[1]
+
     def _iterations(self, volume: Volume, xrays: list[XRay], fields: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         device = self._run_device(fields.get("device", "auto"))
         if not fields.get("continued"):
             self._records = []
-        self._run = {**fields, "device": device.type}
+        self._run = {
+            **fields,
+            "device": device.type,
+            "region": self._structure.name if self._structure is not None else None,
+        }
         setup = self._prepared(device)
         pose = torch.tensor(fields["ct_to_world"], dtype=torch.float64)
         weights = Path(fields["weights"]) if "weights" in fields else None
-        run = register(
-            volume,
-            xrays,
-            pose,
-            method=get_method(fields["method"], device, weights),
-            preset=fields["preset"],
-            device=str(device),
-            setup=setup,
-        )
+        how = {"method": get_method(fields["method"], device, weights), "preset": fields["preset"]}
+        if self._structure is not None:
+            run = register_structure(setup, self._structure_prepared(device), xrays, pose, **how)
+        else:
+            run = register(volume, xrays, pose, device=str(device), setup=setup, **how)
         past = max(0, len(self._records) - 1)
         for iteration in run:
             if iteration.index == 0 and self._records:
@@ -302,7 +332,8 @@ class EngineSession:
         status = self._records[-1].status or "stopped"
         run, weights = self._run, self._run.get("weights")
         adapted = adapted_weights(Path(weights)) if weights else {}
-        facts = RunFacts(status, run["method"], run["preset"], run["device"], seconds, self._warnings, adapted=adapted)
+        how = (run["method"], run["preset"], run["device"])
+        facts = RunFacts(status, *how, seconds, self._warnings, run["region"], adapted=adapted)
         return build_report(self._records, facts)
 
     def _save_ct(self, fields: Mapping[str, Any], progress: Progress) -> dict[str, Any]:

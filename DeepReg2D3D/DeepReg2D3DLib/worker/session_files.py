@@ -15,7 +15,9 @@ from ..engine.dicom_findings import Report
 from ..engine.dicom_geometry import read_dicom_geometry
 from ..engine.dicom_tags import is_dicom
 from ..engine.errors import InputError
-from ..engine.geometry_file import load_geometry
+from ..engine.geometry_file import View
+from ..engine.geometry_formats import read_geometry, write_geometry
+from ..engine.geometry_hints import GeometryHints
 from ..engine.pose_file import load_pose, save_pose
 from ..engine.xray import XRay
 from ..engine.xray_io import load_xray, read_pixels
@@ -79,32 +81,55 @@ def read_view(view: Mapping[str, Any], folder: ArrayFolder) -> XRay:
 
 
 def _read_geometry(fields: Mapping[str, Any], folder: ArrayFolder) -> dict[str, Any]:
+    sizes = [(int(columns), int(rows)) for columns, rows in fields.get("sizes", ())]
+    if "coordinates" in fields and not sizes:
+        raise InputError("Load the X-ray images first: this kind of file does not say how large they are.")
+    hints = GeometryHints(coordinates=fields.get("coordinates"), sizes=sizes)
+    # Without a word on the axes of its world only the program's own format is read.
+    found, notes = read_geometry(fields["path"], "auto" if "coordinates" in fields else "geometry", hints)
     views = []
-    for view in load_geometry(fields["path"]):
+    for view in found:
         answer = {"name": view.name, "camera": camera_to_json(view.camera), "image_kind": view.image_kind}
         views.append(answer | ({"path": str(view.image)} if view.image is not None else {}))
-    return {"views": views}
+    return {"views": views, "warnings": notes}
+
+
+def _save_geometry(fields: Mapping[str, Any], folder: ArrayFolder) -> dict[str, Any]:
+    views = [
+        View(
+            camera_from_json(view["camera"]),
+            Path(view["path"]) if view.get("path") else None,
+            view.get("image_kind", "auto"),
+            view.get("frame"),
+        )
+        for view in fields["views"]
+    ]
+    notes = write_geometry(views, fields["path"], hints=GeometryHints(coordinates="LPS"))
+    return {"path": fields["path"], "warnings": notes}
 
 
 def _read_xray(fields: Mapping[str, Any], folder: ArrayFolder) -> dict[str, Any]:
     path = Path(fields["path"])
     known: dict[str, Any] = {"camera": None}
+    frame = fields.get("frame")
     if "camera" in fields:
         camera = camera_from_json(fields["camera"])
         known["camera"] = camera_to_json(camera)
     elif is_dicom(path):
-        geometry = read_dicom_geometry(path)
-        camera = geometry.camera
+        geometry = read_dicom_geometry(path, frame)
+        camera, frame = geometry.camera, geometry.frame
         known = {
             "camera": camera_to_json(camera),
             "provenance": dicom_provenance(geometry.report),
             "details": dicom_details(geometry.report),
             "warnings": geometry.report.warnings,
+            "frame": geometry.frame,
+            "frames": geometry.frames,
         }
     else:
         rows, columns = read_pixels(path).shape
         camera = placeholder_camera(columns, rows, path.stem)
-    xray = load_xray(path, camera, fields.get("image_kind", "auto"))
+    xray = load_xray(path, camera, fields.get("image_kind", "auto"), frame)
     return {
         "image": xray.line_integral[0, 0].numpy(),
         "mask": xray.mask[0, 0].numpy(),
@@ -157,6 +182,7 @@ def _save_pose(fields: Mapping[str, Any], folder: ArrayFolder) -> dict[str, Any]
 
 FILE_REQUESTS: Mapping[str, Callable[[Mapping[str, Any], ArrayFolder], Mapping[str, Any]]] = {
     "read_geometry": _read_geometry,
+    "save_geometry": _save_geometry,
     "read_xray": _read_xray,
     "read_pose": _read_pose,
     "save_pose": _save_pose,
