@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import json
 import os
 from collections.abc import Callable, Iterable
 from contextlib import redirect_stdout
@@ -14,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from .batch_list import BatchItem
-from .engine.atomic import write_json, write_text
+from .engine.atomic import make_folder, write_json, write_text
 from .engine.errors import DeepReg2D3DError, InputError
+from .engine.folder_lock import folder_lock
+from .engine.json_file import read_json
 from .evaluation.worker_pool import work_off
 
 ROW = "batch.json"
@@ -53,7 +54,7 @@ def run_batch(
     """
     first, count = settings.shard
     mine = items[first - 1 :: count]
-    settings.out.mkdir(parents=True, exist_ok=True)
+    make_folder(settings.out)
     tasks = [_Task(item, settings, fingerprint(item, settings)) for item in mine]
     waiting = [task for task in tasks if not _done(task)]
     jobs = settings.jobs or max(1, os.cpu_count() or 1)
@@ -91,9 +92,9 @@ def collected_rows(out: Path) -> list[dict[str, Any]]:
     rows = []
     for path in sorted(out.glob(f"*/{ROW}")):
         try:
-            row = json.loads(path.read_text(encoding="utf-8"))["row"]
+            row = read_json(path)["row"]
             rows.append({field: row[field] for field in FIELDS})
-        except (OSError, ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError):
             continue
     return rows
 
@@ -108,11 +109,17 @@ def as_csv(rows: Iterable[dict[str, Any]]) -> str:
 
 
 def _done(task: _Task) -> bool:
+    return _row_of(task) is not None
+
+
+def _row_of(task: _Task) -> dict[str, Any] | None:
+    """The row of an item that is done, from the same files with the same options."""
     try:
-        found = json.loads((task.settings.out / task.item.name / ROW).read_text(encoding="utf-8"))
-        return found["fingerprint"] == task.fingerprint and found["row"]["status"] not in (REFUSED, "failed")
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+        found = read_json(task.settings.out / task.item.name / ROW)
+        same = found["fingerprint"] == task.fingerprint and found["row"]["status"] not in (REFUSED, "failed")
+        return {field: found["row"][field] for field in FIELDS} if same else None
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def _row(name: str, status: str, **numbers: Any) -> dict[str, Any]:
@@ -127,27 +134,40 @@ def _write_row(task: _Task, row: dict[str, Any]) -> None:
 
 def _register_item(task: _Task) -> dict[str, Any]:
     """One item, in a child process; its output goes to log.txt."""
+    folder = task.settings.out / task.item.name
+    try:
+        # Another process with the same table may be at this item: what it finds is this one's result, too.
+        with folder_lock(folder, wait=True, name=".batch-in-use"):
+            done = _row_of(task)
+            return _register_alone(task, folder) if done is None else done
+    except InputError as error:
+        return _row(task.item.name, REFUSED, message=str(error))
+
+
+def _register_alone(task: _Task, folder: Path) -> dict[str, Any]:
     import torch
 
+    from .evaluation.report_parts import without_paths
     from .first_pose import StartRequest
     from .progress import Progress, collected_warnings
     from .registration_run import RunOptions, load_inputs, run_registration
 
     item, settings = task.item, task.settings
-    folder = settings.out / item.name
-    folder.mkdir(parents=True, exist_ok=True)
+    files = item.labelled_files() | {f"result of {item.name}": folder}
+    text = io.StringIO()
     try:
-        with (folder / "log.txt").open("w", encoding="utf-8") as log, redirect_stdout(log), Progress(log) as progress:
+        with redirect_stdout(text), Progress(text) as progress:
             options = RunOptions(settings.method, settings.preset, settings.device)
             with collected_warnings(progress) as warned:
                 init = "auto" if item.start is not None else item.init
                 request = StartRequest(init, None if item.start is not None else item.landmarks)
                 inputs = load_inputs(item.ct, item.geometry, item.xrays or None, request, tell=progress.note)
+                files |= inputs.files
             if item.start is not None:
                 start = torch.tensor(item.start, dtype=torch.float64)
                 inputs = replace(inputs, start=start, automatic=False)
             run_registration(inputs, options, folder, progress, warned=warned)
-        report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+        report = read_json(folder / "report.json")
         last = report["iterations"][-1]
         row = _row(
             item.name,
@@ -157,9 +177,12 @@ def _register_item(task: _Task) -> dict[str, Any]:
             seconds=round(report["seconds"]["register"], 2),
         )
     except DeepReg2D3DError as error:
-        row = _row(item.name, REFUSED, message=str(error))
+        row = _row(item.name, REFUSED, message=without_paths([str(error)], files)[0])
     except OSError as error:
-        row = _row(item.name, REFUSED, message=f"{error.strerror or error}: {error.filename or folder}")
+        row = _row(item.name, REFUSED, message=f"{error.strerror or error} while its results were written")
+    finally:
+        # Names of files may be those of patients, and results are passed on.
+        write_text(folder / "log.txt", without_paths([text.getvalue()], files)[0])
     _write_row(task, row)
     return row
 

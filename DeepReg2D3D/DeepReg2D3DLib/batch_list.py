@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,8 +32,14 @@ class BatchItem:
 
     def files(self) -> list[Path]:
         """Every file the item names."""
-        init = [] if self.init in (None, *_NO_FILES) else [Path(self.init)]
-        return [p for p in (self.ct, *self.xrays, self.geometry, self.landmarks, *init) if p is not None]
+        return list(self.labelled_files().values())
+
+    def labelled_files(self) -> dict[str, Path]:
+        """What a file is -> its path, of every file the item names."""
+        named = {"CT": self.ct, "geometry": self.geometry, "landmarks": self.landmarks}
+        named["pose"] = None if self.init in (None, *_NO_FILES) else Path(self.init)
+        named |= {f"X-ray {number}": path for number, path in enumerate(self.xrays, start=1)}
+        return {label: path for label, path in named.items() if path is not None}
 
 
 def read_batch(path: Path) -> list[BatchItem]:
@@ -69,7 +76,10 @@ def _of_case(folder: Path) -> BatchItem:
 
 
 def _of_table(path: Path) -> list[BatchItem]:
-    rows = list(csv.DictReader(io.StringIO(read_text(path)), skipinitialspace=True, restkey="more"))
+    try:
+        rows = list(csv.DictReader(io.StringIO(read_text(path)), skipinitialspace=True, restkey="more"))
+    except csv.Error as error:
+        raise InputError(f"{path}: is not a table ({error}).") from error
     if not rows:
         raise InputError(f"{path}: holds no row below its line of column names ({', '.join(COLUMNS)}).")
     unknown = [name for name in rows[0] if name not in COLUMNS and name != "more"]
@@ -88,8 +98,8 @@ def _of_table(path: Path) -> list[BatchItem]:
             return path.parent / text if text else None
 
         name = values["name"] or f"{number - 1:04d}"
-        if name in (".", "..") or any(c in name for c in '/\\:*?"<>|') or not name.isprintable():
-            raise InputError(f"{path}: line {number}: the name '{name}' can't be the name of a folder.")
+        if not _is_folder_name(name):
+            raise InputError(f"{path}: line {number}: the name '{name[:80]}' can't be the name of a folder everywhere.")
         init = values["init"] or None
         if init and init not in _NO_FILES:
             init = str(path.parent / init)
@@ -97,3 +107,17 @@ def _of_table(path: Path) -> list[BatchItem]:
         ct, geometry, marks = (file(values[key]) for key in ("ct", "geometry", "landmarks"))
         items.append(BatchItem(name, ct, images, geometry, init, marks))
     return items
+
+
+def _is_folder_name(name: str) -> bool:
+    """Whether a folder can have this name on every system, beside the summaries of a batch."""
+    device = re.fullmatch(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", name, re.IGNORECASE)
+    return not (
+        device is not None
+        or len(name) > 100
+        or name.startswith(".")
+        or name.endswith((".", " "))
+        or any(c in name for c in '/\\:*?"<>|')
+        or not name.isprintable()
+        or name.lower() in ("summary.csv", "summary.json")
+    )

@@ -16,20 +16,21 @@ import SimpleITK as sitk
 import torch
 from torch import Tensor
 
-from .engine.atomic import atomic_path
+from .engine.atomic import make_folder
 from .engine.case_file import Case, save_case
 from .engine.dicom_pixels import read_dicom_pixels
 from .engine.dicom_tags import DicomTags, is_dicom, quiet
 from .engine.errors import InputError
 from .engine.geometry_file import View, save_geometry
+from .engine.image_files import write_image
 from .engine.landmark_file import save_landmarks
 from .engine.landmarks import Landmark
 from .engine.pose_file import save_pose
+from .engine.view_files import image_stems
 from .engine.volume import Volume
 from .engine.volume_io import save_volume
 from .engine.xray import XRay
 from .engine.xray_io import load_xray, read_pixels
-from .evaluation.result_pictures import file_labels
 from .training.simulate_case import draw_targets
 
 CT, GEOMETRY, START, LANDMARKS = "ct.nrrd", "geometry.json", "start.json", "landmarks.json"
@@ -61,11 +62,11 @@ def write_case(content: CaseContent, folder: Path, tell: Callable[[str], None] =
     """
     if (folder / "case.json").exists():
         raise InputError(f"{folder}: holds a case already; choose another folder, or empty it.")
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     views = []
-    for view, label in zip(content.views, file_labels([view.name for view in content.views]), strict=True):
+    for view, stem in zip(content.views, image_stems([view.name for view in content.views]), strict=True):
         tell(f"writing X-ray {view.name}")
-        views.append(_anonymous_xray(view, folder / f"{label.lower()}.nrrd"))
+        views.append(_anonymous_xray(view, folder / f"{stem}.nrrd"))
     tell("writing the CT")
     save_volume(content.volume, folder / CT)
     save_geometry(views, folder / GEOMETRY)
@@ -133,8 +134,7 @@ def _write(pixels: np.ndarray, path: Path) -> None:
     if pixels.dtype.kind in "iu" and pixels.dtype.itemsize > 4:
         pixels = pixels.astype(np.int32)
     image = sitk.GetImageFromArray(np.ascontiguousarray(pixels))
-    with atomic_path(path) as part:
-        sitk.WriteImage(image, str(part), useCompression=True)
+    write_image(image, path)
 
 
 def _same(one: XRay, other: XRay) -> bool:

@@ -8,9 +8,12 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NoReturn
 
 from . import __version__
@@ -81,7 +84,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as end:  # --help, --version and wrong arguments
         return end.code if isinstance(end.code, int) else BAD_INPUT
     try:
-        return options.run(options)
+        with _ended_like_interrupted(options.command != "worker"):
+            return options.run(options)
     except KeyboardInterrupt:
         _complain("interrupted.")
         return INTERRUPTED
@@ -102,6 +106,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         traceback.print_exc()
         _complain("internal error; please report the lines above with the command you typed.")
         return INTERNAL_ERROR
+
+
+@contextmanager
+def _ended_like_interrupted(wanted: bool) -> Iterator[None]:
+    """Let SIGTERM, by which batch systems end a job, do what Ctrl-C does: what was finished is written."""
+    if not wanted or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _complain(message: str) -> None:

@@ -44,7 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="starts for each case and view: picked evenly from those listed, beyond them drawn (default: all listed)",
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the drawn starts (default: 0)")
+    parser.add_argument(
+        "--seed", type=cli_options.seed, default=0, metavar="S", help="seed of the drawn starts (default: 0)"
+    )
     cli_options.add_device(parser)
     parser.add_argument(
         "--jobs",

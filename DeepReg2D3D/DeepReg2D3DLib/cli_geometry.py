@@ -152,6 +152,10 @@ def _hints(options: argparse.Namespace):
 
     if options.spacing is not None and not all(0 < value < 1e3 for value in options.spacing):
         raise InputError(f"--spacing: {options.spacing[0]:g} x {options.spacing[1]:g} mm cannot be.")
+    if options.origin is not None and not all(abs(value) < 1e5 for value in options.origin):
+        raise InputError(f"--origin: {options.origin[0]:g}, {options.origin[1]:g} mm is no place on a detector.")
+    if options.size and max(options.size) > 32768:
+        raise InputError(f"--size: {options.size[0]} x {options.size[1]} pixels are more than an X-ray image has.")
     sizes = [tuple(options.size)] if options.size else [image_size(path) for path in options.xray or ()]
     in_front = None
     if options.ct is not None:

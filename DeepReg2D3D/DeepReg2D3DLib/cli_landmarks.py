@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from . import cli_options
-from .exit_status import DONE
+from .exit_status import DONE, UNRELIABLE
 from .progress import Progress, collected_warnings
 
 DESCRIPTION = """\
@@ -21,6 +21,9 @@ landmarks.json:
 
 example:
   deepreg2d3d landmarks --geometry geometry.json --landmarks landmarks.json --out start.json"""
+
+FARTHEST_OFF_MM = 10.0
+"""rms of the clicks, at the depth of the CT, above which the pose is not believed."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,4 +50,7 @@ def run(options: argparse.Namespace) -> int:
         print(line)
     save_pose(solved.ct_to_world, options.out)
     print(options.out)
+    if solved.rms_mm > FARTHEST_OFF_MM:
+        progress.note("the clicks contradict each other: no pose explains them. Is each click that of its landmark?")
+        return UNRELIABLE
     return DONE

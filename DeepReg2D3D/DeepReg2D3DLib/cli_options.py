@@ -8,6 +8,7 @@ from pathlib import Path
 METHODS = ("deep-iterative", "dppc", "dppc-cl-refinement", "dppc-attention", "ppc-flow-attention")
 PRESETS = ("accurate", "fast", "paper")
 DEVICES = ("auto", "cpu", "cuda")
+_LARGEST_SEED = 10**18
 
 
 def add_ct(parser: argparse.ArgumentParser) -> None:
@@ -133,4 +134,15 @@ def positive_count(text: str) -> int:
         value = 0
     if value < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number from 1 upwards, found '{text}'")
+    return value
+
+
+def seed(text: str) -> int:
+    """A whole number that generators take."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = _LARGEST_SEED
+    if abs(value) >= _LARGEST_SEED:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at most 18 digits, found '{text[:40]}'")
     return value

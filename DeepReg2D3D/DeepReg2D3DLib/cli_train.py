@@ -77,6 +77,8 @@ def run(options: argparse.Namespace) -> int:
 
     if options.minutes is None and options.steps is None:
         raise InputError("Give a budget: --minutes or --steps.")
+    if options.minutes is not None and not 0 < options.minutes < 1e6:
+        raise InputError(f"--minutes is a time above 0, found {options.minutes:g}.")
     if not 0 <= options.decay <= 1:
         raise InputError(f"--decay is a share between 0 and 1, found {options.decay}.")
     config = configured(TrainConfig(), dict(_parsed(change) for change in options.changes))
@@ -121,5 +123,5 @@ def _parsed(change: str) -> tuple[str, object]:
         raise InputError(f"--set {change}: expected NAME=VALUE.")
     try:
         return name, json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return name, value

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from .engine.atomic import make_folder
 from .engine.camera import Camera
 from .engine.case_file import Case, load_case
 from .engine.geometry_file import View, save_geometry
@@ -34,7 +35,7 @@ _XRAYS = replace(REALISTIC, detector=replace(REALISTIC.detector, photons=(2e4, 5
 
 def write_demo_case(folder: Path, seed: int = SEED) -> tuple[Case, Path]:
     """Write the case into ``folder``; returns it with the path of start.json, the start to register from."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     volume = make_phantom(seed, _SPACING_MM)
     save_volume(volume, folder / "ct.nrrd")
     middle = 0.5 * (_PIXELS - 1)

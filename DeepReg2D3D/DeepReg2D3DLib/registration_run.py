@@ -14,6 +14,7 @@ from .engine.atomic import write_json
 from .engine.device import resolve_device
 from .engine.dicom_geometry import Frame
 from .engine.errors import InputError
+from .engine.folder_lock import folder_lock
 from .engine.geometry_file import View
 from .engine.methods import Method, get_method
 from .engine.pose_file import save_pose
@@ -32,6 +33,7 @@ from .engine.weights import adapted_weights
 from .engine.xray import XRay
 from .engine.xray_io import load_xray
 from .evaluation.registration_report import ReportInputs, write_registration_report
+from .evaluation.report_parts import without_paths
 from .evaluation.result_pictures import write_pictures
 from .exit_status import DONE, INTERRUPTED, UNRELIABLE
 from .first_pose import StartRequest
@@ -103,9 +105,13 @@ def load_inputs(
     pose = start.from_files(cameras, tell)
     structure = None if roi is None else load_structure(*roi)
     xrays = []
+    taken: dict[tuple[Path, Frame], str] = {}
     for view in views:
         if view.image is None:
             raise InputError(f"{geometry}: view '{view.name}' names no image; name the X-rays with --xray.")
+        other = taken.setdefault((view.image.resolve(), view.frame), view.name)
+        if other != view.name:
+            raise InputError(f"{view.image}: is given for view '{view.name}' and for '{other}'; each view has its own.")
         xrays.append(load_xray(view.image, view.camera, view.image_kind, view.frame))
     volume = load_volume(ct)
     if pose is None:
@@ -129,9 +135,22 @@ def run_registration(
 ) -> int:
     """Register, write everything into ``out``, print where it lies; returns the exit status.
 
-    An interruption keeps the iterations that were finished. ``warned``: warnings so far, for the report.
+    An interruption keeps the iterations that were finished. ``warned``: warnings so far, for the report. Raises
+    InputError where another process is writing into ``out``.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    with folder_lock(out):
+        return _run_alone(inputs, options, out, progress, load_seconds, warned, exports)
+
+
+def _run_alone(
+    inputs: Inputs,
+    options: RunOptions,
+    out: Path,
+    progress: Progress,
+    load_seconds: float,
+    warned: Sequence[str],
+    exports: Exports | None,
+) -> int:
     iterations: list[Iteration] = []
     interrupted = False
     began = time.perf_counter()
@@ -171,7 +190,7 @@ def run_registration(
         preset=options.preset,
         device=setup.device.type,
         seconds=Seconds(load_seconds, prepared - began, finished - prepared),
-        warnings=all_warnings,
+        warnings=without_paths(all_warnings, inputs.files),
         adapted={} if options.weights is None else adapted_weights(options.weights),
         region=None if inputs.structure is None else inputs.structure.name,
     )

@@ -185,7 +185,7 @@ def test_missing_damaged_and_other_files_are_refused(tmp_path):
     cut = tmp_path / "cut.nrrd"
     whole = written(tmp_path, intensities(), "whole.nrrd").read_bytes()
     cut.write_bytes(whole[: len(whole) // 2])
-    refused(cut, "not an image that can be read")
+    refused(cut, "damaged or cut short")
     refused(path, "image_kind 'negative' is unknown", None, "negative")
 
 

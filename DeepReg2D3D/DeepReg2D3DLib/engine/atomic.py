@@ -6,11 +6,26 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from .errors import InputError
+
+PART = ".part-"
+"""How the names of files begin that are being written."""
+
+
+def make_folder(folder: str | Path) -> Path:
+    """Make a folder for results, and those above it, where it is missing. Raises InputError where that cannot be."""
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise InputError(f"{folder}: is a file, or lies in one; results cannot be written there.") from error
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made ({error.strerror or error}). Choose another folder.") from error
+    return folder
 
 
 @contextmanager
@@ -22,9 +37,9 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     suffix = "".join(path.suffixes[-2:]) if path.suffix == ".gz" else path.suffix
+    make_folder(path.parent)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".part-", suffix=suffix)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=PART, suffix=suffix)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror or error}). Choose another folder.") from error
     os.close(handle)
@@ -35,11 +50,14 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         mask = os.umask(0)
         os.umask(mask)
         part.chmod(0o666 & ~mask)
+        with part.open("rb+") as written:
+            os.fsync(written.fileno())  # the name must not point to it before its content is on the disk
         os.replace(part, path)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror or error}).") from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 def write_text(path: str | Path, text: str) -> None:

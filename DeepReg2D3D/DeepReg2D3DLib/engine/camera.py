@@ -14,6 +14,8 @@ from torch import Tensor
 from .errors import InputError
 from .poses import check_rigid, invert_pose, make_pose, orthonormalised, transform_points
 
+_NARROWEST, _WIDEST, _LARGEST_INTRINSIC = 1e-5, 20.0, 1e8
+
 
 def project(points: Tensor, intrinsics: Tensor) -> Tensor:
     """Pixels (..., N, 2) as (u, v) of points (..., N, 3) in the camera frame, by intrinsics (..., 3, 3).
@@ -52,6 +54,8 @@ def decompose_projection(matrix: Tensor) -> tuple[Tensor, Tensor]:
     p = matrix.to(torch.float64)
     if not bool(torch.isfinite(p).all()):
         raise InputError("projection_matrix: it has values that are not finite numbers.")
+    if p.abs().max() > 0:
+        p = p / p.abs().max()  # its scale is arbitrary, and products of huge numbers overflow
     length = p[2, :3].norm()
     determinant = torch.det(p[:, :3])
     if length == 0 or determinant.abs() < 1e-12 * p[0, :3].norm() * p[1, :3].norm() * length:
@@ -99,6 +103,13 @@ class Camera:
             raise InputError(f"View '{self.name}': image size {self.columns} x {self.rows} is not positive.")
         if not all(0 < spacing < float("inf") for spacing in self.pixel_spacing):
             raise InputError(f"View '{self.name}': pixel spacing {self.pixel_spacing} mm must be positive.")
+        # The tangent of the beam's opening: real ones are 0.1 to 1, a few columns cut out of an image a thousandth.
+        wide = max(self.columns / abs(float(k[0, 0])), self.rows / float(k[1, 1]))
+        if not _NARROWEST < wide < _WIDEST or not bool((k.abs() < _LARGEST_INTRINSIC).all()):
+            raise InputError(
+                f"View '{self.name}': no X-ray beam opens like that (the image is {wide:.3g} times as wide as its "
+                "distance from the source). Distance and pixel spacing must be in mm, the principal point in pixels."
+            )
         pose = torch.as_tensor(self.world_to_camera, dtype=torch.float64)
         object.__setattr__(self, "intrinsics", k)
         object.__setattr__(self, "world_to_camera", check_rigid(pose, f"View '{self.name}' world_to_camera"))

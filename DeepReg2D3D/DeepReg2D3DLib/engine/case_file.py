@@ -12,6 +12,7 @@ from .atomic import write_json
 from .errors import InputError
 from .json_file import Record, inside, read_record
 from .pose_file import load_pose, rigid_from_file, save_pose
+from .poses import FARTHEST_MM
 
 FORMAT = "deepreg2d3d-case"
 FILE_NAME = "case.json"
@@ -44,6 +45,8 @@ def load_case(folder: str | Path) -> Case:
     record.refuse_misspelt(("name", "ct", "geometry", "ground_truth", "targets", "starts"))
     truth = record.file("ground_truth", None)
     targets = record.numbers("targets", (None, 3)) if "targets" in record else None
+    if targets is not None and len(targets) and bool((targets.abs() > FARTHEST_MM).any()):
+        raise record.error("a target lies farther than 100 m from the CT's origin; lengths are in mm", "targets")
     if targets is not None and len(targets) == 0:
         targets = None
     starts = [_start(item, index) for index, item in enumerate(record.records("starts", []))]

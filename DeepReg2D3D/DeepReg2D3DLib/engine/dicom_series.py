@@ -8,6 +8,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from .errors import InputError
+from .image_files import quiet_itk
 
 _MIN_SLICES = 16
 _POSITION, _ORIENTATION = "0020|0032", "0020|0037"
@@ -34,6 +35,11 @@ def series_files(path: Path) -> tuple[str, ...]:
 
     Raises InputError when there is no DICOM, and when several series could be meant (they are named).
     """
+    with quiet_itk():
+        return _read(path)
+
+
+def _read(path: Path) -> sitk.Image:
     folder = path if path.is_dir() else path.parent
     reader = sitk.ImageSeriesReader()
     series = {uid: reader.GetGDCMSeriesFileNames(str(folder), uid) for uid in reader.GetGDCMSeriesIDs(str(folder))}

@@ -20,6 +20,8 @@ FORMAT = "deepreg2d3d-geometry"
 IMAGE_KINDS = ("auto", "intensity", "line_integral")
 _MAX_PIXELS = 32768
 _MAX_FRAMES = 100_000
+_MAX_VIEWS = 64
+_LONGEST_NAME = 64
 _PARAMETERS = ("source_to_detector_mm", "pixel_spacing_mm", "principal_point_px", "world_to_camera")
 _KEYS = (
     *_PARAMETERS, "name", "image", "frame", "columns", "rows", "mirrored", "image_kind", "projection_matrix", "sources",
@@ -57,6 +59,8 @@ def load_geometry(path: str | Path) -> list[View]:
     records = record.records("views")
     if not records:
         raise record.error("the list is empty; give at least one view", "views")
+    if len(records) > _MAX_VIEWS:
+        raise record.error(f"holds {len(records)} views; {_MAX_VIEWS} is the limit", "views")
     views = [_view(item, index) for index, item in enumerate(records)]
     names = [view.name for view in views]
     for name in names:
@@ -75,6 +79,8 @@ def save_geometry(views: Sequence[View], path: str | Path) -> None:
 def _view(record: Record, index: int) -> View:
     record.refuse_misspelt(_KEYS)
     name = record.text("name", f"view{index + 1}")
+    if len(name) > _LONGEST_NAME or not name.isprintable():
+        raise record.error(f"a name has at most {_LONGEST_NAME} printable characters", "name")
     columns, rows = record.count("columns", _MAX_PIXELS), record.count("rows", _MAX_PIXELS)
     try:
         camera = (_from_matrix if "projection_matrix" in record else _from_parameters)(record, columns, rows, name)

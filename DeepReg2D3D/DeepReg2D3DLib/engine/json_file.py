@@ -165,12 +165,14 @@ def read_record(path: str | Path, format_name: str, version: int = 1) -> Record:
 def read_text(path: Path) -> str:
     """The text of a file in UTF-8, of 32 MB at most. Raises InputError."""
     try:
+        if path.exists() and not path.is_file():
+            raise InputError(f"{path}: cannot be read ({'a folder' if path.is_dir() else 'no ordinary file'}).")
         size = path.stat().st_size
         if size > MAX_BYTES:
             raise InputError(f"{path}: has {size / 1e6:.0f} MB; a file of this kind has at most {MAX_BYTES / 1e6:.0f}.")
         return path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: is not a JSON text file (byte {error.start} is not UTF-8).") from error
+        raise InputError(f"{path}: is not a text file in UTF-8 (byte {error.start} is not UTF-8).") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error}).") from error
 

@@ -33,7 +33,8 @@ def load_pose(path: str | Path) -> Tensor:
         return rigid_from_file(record.numbers("ct_to_world", (4, 4)), f"{path}: ct_to_world")
     if suffix in ITK_SUFFIXES:
         return invert_pose(rigid_from_file(parse_itk_transform(path), str(path)))
-    raise InputError(f"{path}: a pose is read from .json, .tfm or .txt files, not from '{suffix or path.name}'.")
+    hint = "" if path.exists() or suffix else " There is no such file; 'auto' and 'centre' are written so."
+    raise InputError(f"{path}: a pose is read from .json, .tfm or .txt files, not from '{suffix or path.name}'.{hint}")
 
 
 def save_pose(pose: Tensor, path: str | Path) -> None:

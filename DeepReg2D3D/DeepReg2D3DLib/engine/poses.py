@@ -13,6 +13,9 @@ from torch import Tensor
 
 from .errors import InputError
 
+FARTHEST_MM = 1e5
+"""No coordinate of a patient, a CT or a C-arm lies farther from its origin: 100 m."""
+
 
 def skew(vectors: Tensor) -> Tensor:
     """Cross-product matrices: ``skew(v) @ x == v x x``. (..., 3) -> (..., 3, 3)."""
@@ -157,6 +160,9 @@ def check_rigid(matrix: Tensor, what: str, tolerance: float = 1e-3) -> Tensor:
         raise InputError(f"{what}: the matrix has values that are not finite numbers.")
     if not torch.allclose(matrix[3], matrix.new_tensor([0.0, 0.0, 0.0, 1.0]), atol=1e-6):
         raise InputError(f"{what}: the last row must be 0 0 0 1, found {matrix[3].tolist()}.")
+    if not bool((matrix[:3, 3].abs() <= FARTHEST_MM).all()):
+        far = [round(x) for x in matrix[:3, 3].clamp(-1e15, 1e15).tolist()]
+        raise InputError(f"{what}: the translation {far} is farther than 100 m; lengths are in mm.")
     rotation = matrix[:3, :3]
     if torch.det(rotation) <= 0:
         raise InputError(f"{what}: the matrix mirrors (its determinant is not positive); only rotations are allowed.")

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from .camera import project
-from .errors import DegenerateError
-from .poses import transform_points
+from .errors import DegenerateError, InputError
+from .poses import invert_pose, transform_points
 from .surface import SurfacePoints
 from .xray import XRay
 
@@ -26,7 +26,10 @@ def region_of_interest(
     points = transform_points(ct_to_camera.to(surface.points), surface.points)
     points = points[points[:, 2] > 1.0]
     if len(points) == 0:
-        raise DegenerateError(f"View '{xray.name}': at this pose the CT lies behind the X-ray source.")
+        raise DegenerateError(
+            f"View '{xray.name}': at this pose the CT lies behind the X-ray source. Correct the first "
+            "pose or the geometry."
+        )
     k = camera.intrinsics.to(points)
     pixels = project(points, k)
     margin = margin_mm * float(k[1, 1]) / float(points[:, 2].median())
@@ -34,8 +37,21 @@ def region_of_interest(
     first = [max(0, math.floor(float(x))) for x in low]
     last = [min(n - 1, math.ceil(float(x))) for x, n in zip(high, (camera.columns, camera.rows), strict=True)]
     if last[0] - first[0] < 8 or last[1] - first[1] < 8:
-        raise DegenerateError(f"View '{xray.name}': at this pose the CT projects beside the image.")
+        raise DegenerateError(
+            f"View '{xray.name}': at this pose the CT projects beside the image. Correct the first pose or geometry."
+        )
     return first[0], first[1], last[0] - first[0] + 1, last[1] - first[1] + 1
+
+
+def refuse_source_inside(surface: SurfacePoints, ct_to_camera: Tensor, name: str) -> None:
+    """Raise InputError where the X-ray source lies among the CT's bones, which no X-ray was ever taken from."""
+    source = invert_pose(ct_to_camera)[:3, 3].to(surface.points)
+    low, high = surface.points.amin(0), surface.points.amax(0)
+    if bool(((source > low) & (source < high)).all()):
+        raise InputError(
+            f"View '{name}': at this pose the X-ray source lies inside the CT. Correct the first pose, or the "
+            "geometry's world_to_camera: it moves world mm (LPS) to the camera, whose origin is the source."
+        )
 
 
 def cropped_xray(xray: XRay, region: tuple[int, int, int, int]) -> XRay:

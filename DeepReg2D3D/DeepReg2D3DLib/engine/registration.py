@@ -26,7 +26,14 @@ from .methods import Method, get_method
 from .poses import check_rigid, invert_pose, transform_points, transform_vectors
 from .ppc import PpcSystem, SolverSettings, build_system, solve_motion, stack_views
 from .presets import Preset, get_preset
-from .region import depth_of, field_is_empty, level_xray, pixel_at_depth, region_of_interest
+from .region import (
+    depth_of,
+    field_is_empty,
+    level_xray,
+    pixel_at_depth,
+    refuse_source_inside,
+    region_of_interest,
+)
 from .rivals import judged_poses
 from .search import Candidate, SearchSettings, search_candidates
 from .setup import RegistrationSetup
@@ -120,6 +127,8 @@ def register(
         if volume is None:
             raise InputError("A registration needs a CT.")
         setup = RegistrationSetup.prepare(volume, device)
+    for xray in xrays:
+        refuse_source_inside(setup.surface, xray.camera.ct_to_camera(pose), xray.name)
     chosen_method = get_method(method, setup.device) if isinstance(method, str) else method
     return _Registration(setup, [x.to(setup.device) for x in xrays], chosen_method, chosen_preset, pose).run()
 
@@ -181,7 +190,11 @@ class _Registration:
                 yield self._record(views, motion_mm)
         for number, level in enumerate(preset.levels):
             if number > 0:
-                views = self._views(level.long_side, level.margin_mm)
+                try:
+                    views = self._views(level.long_side, level.margin_mm)
+                except DegenerateError:
+                    yield self._record(views, 0.0, "unreliable")
+                    return
                 self._measure(views)
             last = number == len(preset.levels) - 1
             yield from self._level(views, level, number, last)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .errors import InputError
+from .image_files import CT_FORMATS, opened_image, quiet_itk
 from .json_file import Record, read_json, read_record
 from .structure import Structure
 
@@ -69,10 +70,10 @@ def _markup(record: Record) -> Structure:
 
 
 def _labelled(path: Path, label: int | str | None) -> Structure:
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
+    reader = opened_image(path, CT_FORMATS)
     try:
-        image = reader.Execute()
+        with quiet_itk():
+            image = reader.Execute()
     except RuntimeError as error:
         raise InputError(
             f"{path}: is not a region of interest that can be read: a label map (NRRD, .seg.nrrd, NIfTI, MHA), a box "

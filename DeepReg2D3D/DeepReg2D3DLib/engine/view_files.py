@@ -14,6 +14,7 @@ from .errors import InputError
 from .geometry_file import View, load_geometry
 
 _NOT_WORTH_A_WORD = ("frame",)
+_LONGEST_STEM = 60
 _KEYS_OF = {
     "source_to_detector": "source_to_detector_mm",
     "source_to_isocentre": "world_to_camera (distance)",
@@ -53,6 +54,17 @@ def load_views(geometry: str | Path | None, images: Sequence[str | Path] | None,
     if frame is not None:
         views = [replace(view, frame=frame) for view in views]
     return views
+
+
+def image_stems(names: Sequence[str]) -> list[str]:
+    """File names without suffix for the images of views: all different, and not that of the CT beside them."""
+    stems: list[str] = []
+    for index, name in enumerate(names):
+        stem = "".join(c if c.isalnum() or c in "-_" else "_" for c in name).lower()[:_LONGEST_STEM] or "view"
+        # The other names are devices on Windows.
+        taken = stem in (*stems, "ct", "view", "con", "prn", "aux", "nul") or stem[:3] in ("com", "lpt")
+        stems.append(f"{stem}_{index + 1}" if taken else stem)
+    return stems
 
 
 def views_of_dicom(paths: Sequence[Path], frame: Frame = None) -> list[View]:

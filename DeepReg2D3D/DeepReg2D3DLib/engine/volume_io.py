@@ -9,13 +9,16 @@ import SimpleITK as sitk
 import torch
 from torch import Tensor
 
-from .atomic import atomic_path
 from .dicom_series import read_series
 from .errors import InputError
+from .image_files import CT_FORMATS, opened_image, quiet_itk, write_image
+from .poses import FARTHEST_MM
 from .volume import Volume
 
 MIN_SLICES = 16
 _SPACING_RANGE_MM = (0.01, 20.0)
+_EXTENT_RANGE_MM = (2.0, 5000.0)
+_MOST_VOXELS = 4e9
 # Below -1024 HU lies only padding (-2000, -3024, -32768 of various scanners), which is air here.
 _LOWEST_HU = -1024
 _LARGEST_HU = 66_000
@@ -54,8 +57,7 @@ def save_volume(volume: Volume, path: str | Path) -> None:
     image.SetSpacing(spacing.tolist())
     image.SetOrigin(volume.ijk_to_ct[:3, 3].tolist())
     image.SetDirection((volume.ijk_to_ct[:3, :3] / spacing).flatten().tolist())
-    with atomic_path(path) as part:
-        sitk.WriteImage(image, str(part), useCompression=True)
+    write_image(image, path)
 
 
 def _name(path: Path) -> str:
@@ -63,14 +65,10 @@ def _name(path: Path) -> str:
 
 
 def _read_file(path: Path) -> sitk.Image:
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError as error:
-        raise InputError(
-            f"{path}: is not an image that can be read (NRRD, NIfTI, MHA, MHD or DICOM), or it is damaged."
-        ) from error
+    reader = opened_image(path, CT_FORMATS)
+    size = reader.GetSize()
+    if float(np.prod([float(n) for n in size[:3]])) > _MOST_VOXELS:
+        raise InputError(f"{path}: has {_times(size)} voxels, more than can be worked with; resample the CT.")
     if reader.HasMetaDataKey("0020|000e") and reader.GetSize()[-1] == 1:  # one slice of a DICOM series
         return read_series(path)
     if reader.GetDimension() > 3:
@@ -80,7 +78,8 @@ def _read_file(path: Path) -> sitk.Image:
             raise InputError(f"{path}: is 4D: it holds {count} volumes. Save the one that is meant as a 3D file.")
         reader.SetExtractSize([*sizes[:3], *([0] * (len(sizes) - 3))])
     try:
-        return reader.Execute()
+        with quiet_itk():
+            return reader.Execute()
     except RuntimeError as error:
         raise InputError(f"{path}: the file is damaged or cut short; its voxels cannot be read.") from error
 
@@ -110,8 +109,12 @@ def _ijk_to_ct(image: sitk.Image, path: Path) -> Tensor:
     matrix = torch.eye(4, dtype=torch.float64)
     matrix[:3, :3] = direction * spacing
     matrix[:3, 3] = torch.tensor(image.GetOrigin(), dtype=torch.float64)
-    if not bool(torch.isfinite(matrix).all()):
-        raise InputError(f"{path}: its origin {image.GetOrigin()} is not finite.")
+    if not bool((matrix[:3, 3].abs() <= FARTHEST_MM).all()):
+        raise InputError(f"{path}: its origin {_rounded(matrix[:3, 3])} is not a place in mm.")
+    extent = spacing * torch.tensor(image.GetSize(), dtype=torch.float64)
+    low, high = _EXTENT_RANGE_MM
+    if not bool(((extent >= low) & (extent <= high)).all()):
+        raise InputError(f"{path}: is {_rounded(extent)} mm large, which no CT is; its voxel spacing must be in mm.")
     return matrix
 
 

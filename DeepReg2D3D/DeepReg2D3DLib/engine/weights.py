@@ -19,6 +19,7 @@ from torch import nn
 from ..resources import models_dir
 from .atomic import atomic_path
 from .errors import InputError
+from .json_file import read_json
 from .networks import build_network
 
 MANIFEST = "manifest.json"
@@ -43,11 +44,11 @@ def read_manifest(folder: Path | None = None) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         if content["format"] != FORMAT:
             raise KeyError("format")
-        return dict(content["networks"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return {name: entry for name, entry in content["networks"].items() if isinstance(entry, dict)}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: the list of network weights cannot be read ({error}). {_mend(folder)}") from error
 
 

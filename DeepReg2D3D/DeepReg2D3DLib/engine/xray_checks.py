@@ -11,6 +11,8 @@ from torch import Tensor
 from .camera import Camera
 from .errors import InputError
 
+_SMALLEST, _LARGEST = 1e-12, 1e12  # beyond them products of pixels are lost in float32
+
 
 def check_size(pixels: np.ndarray, camera: Camera, path: Path) -> None:
     """Refuse an image (rows, columns) of another size than the camera's."""
@@ -32,6 +34,10 @@ def check_content(values: Tensor, path: Path, image_kind: str) -> None:
     low, high = float(values.min()), float(values.max())
     if low == high:
         raise InputError(f"{path}: every pixel is {low:g}; the image shows nothing.")
+    if not _SMALLEST < max(abs(low), abs(high)) < _LARGEST:
+        raise InputError(
+            f"{path}: its values go from {low:g} to {high:g}, which no detector gives; scale them to ordinary numbers."
+        )
     common = float(values.flatten().median())
     share = float((values == common).float().mean())
     if share > 0.995:

@@ -10,13 +10,13 @@ import SimpleITK as sitk
 import torch
 from torch import Tensor
 
-from .atomic import atomic_path
 from .camera import Camera
 from .dicom_geometry import Frame, read_dicom_geometry
 from .dicom_pixels import read_dicom_pixels
 from .dicom_tags import is_dicom
 from .dicom_xray import xray_of_pixels
 from .errors import InputError
+from .image_files import XRAY_FORMATS, opened_image, quiet_itk, write_image
 from .xray import XRay
 from .xray_checks import check_content, check_size
 from .xray_kind import line_integrals, recognise
@@ -73,17 +73,14 @@ def read_pixels(path: str | Path) -> np.ndarray:
     path = Path(path)
     if path.is_dir() or not path.exists():
         raise InputError(f"{path}: {'is a folder, not an X-ray image' if path.is_dir() else 'does not exist'}.")
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
+    reader = opened_image(path, XRAY_FORMATS)
     try:
-        reader.ReadImageInformation()
         if np.prod([float(n) for n in reader.GetSize()]) > _MAX_PIXELS:
             raise InputError(f"{path}: has {_times(reader.GetSize())} pixels, which no X-ray image has.")
-        pixels = sitk.GetArrayFromImage(reader.Execute())
+        with quiet_itk():
+            pixels = sitk.GetArrayFromImage(reader.Execute())
     except RuntimeError as error:
-        raise InputError(
-            f"{path}: is not an image that can be read (NRRD, NIfTI, MHA, PNG, TIFF or DICOM), or it is damaged."
-        ) from error
+        raise InputError(f"{path}: the file is damaged or cut short; its pixels cannot be read.") from error
     channels = reader.GetNumberOfComponents()
     if channels > 1:
         pixels = _grey(pixels, channels, path)
@@ -122,11 +119,7 @@ def save_image(array: Tensor | np.ndarray, path: str | Path) -> None:
             image = torch.nan_to_num(image)
             low, high = image.min(), image.max()
             image = ((image - low) / (high - low).clamp(min=1e-12) * 255).round().to(torch.uint8)
-    with atomic_path(path) as part:
-        try:
-            sitk.WriteImage(sitk.GetImageFromArray(image.numpy()), str(part), useCompression=True)
-        except RuntimeError as error:
-            raise InputError(f"{path}: the image cannot be written there.") from error
+    write_image(sitk.GetImageFromArray(image.numpy()), path)
 
 
 def _grey(pixels: np.ndarray, channels: int, path: Path) -> np.ndarray:

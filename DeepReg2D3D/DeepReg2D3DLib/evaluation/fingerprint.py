@@ -47,7 +47,10 @@ def check_same_run(out: Path, prints: dict[str, str]) -> None:
     path = out / FILE_NAME
     known = dict(prints)
     if path.exists():
-        before = read_record(path, FORMAT).get("made_of")
+        record = read_record(path, FORMAT)
+        before = record.get("made_of")
+        if not isinstance(before, dict):
+            raise record.error("expected an object; choose another --out", "made_of")
         changed = [name for name in prints if name in before and before[name] != prints[name]]
         if changed:
             raise InputError(

@@ -137,6 +137,7 @@ def titled(picture: Image.Image, title: str, *, alarm: bool = False, notice: boo
 
 
 def _text(draw: ImageDraw.ImageDraw, text: str, place: tuple[float, float], size: int, room: int, ink) -> None:
+    text = " ".join(text.split())  # of a name with a line break in it
     font = ImageFont.load_default(size)
     while size > 7 and draw.textlength(text, font) > room:
         size -= 1

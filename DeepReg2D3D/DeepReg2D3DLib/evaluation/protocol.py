@@ -14,6 +14,7 @@ from pathlib import Path
 from ..engine.case_file import Case, find_cases, load_case
 from ..engine.device import resolve_device
 from ..engine.errors import InputError
+from ..engine.folder_lock import folder_lock
 from ..engine.geometry_file import load_geometry
 from ..engine.methods import get_method
 from .fingerprint import check_same_run, fingerprint
@@ -61,7 +62,13 @@ def evaluate(settings: EvaluationSettings, told: Told = lambda done, total, text
         get_method(method, device)
     folders = find_cases(settings.cases)
     trials = plan(folders, settings, device)
-    settings.out.mkdir(parents=True, exist_ok=True)
+    with folder_lock(settings.out):
+        return _evaluate_alone(settings, folders, trials, device, told)
+
+
+def _evaluate_alone(
+    settings: EvaluationSettings, folders: Sequence[Path], trials: list[Trial], device: str, told: Told
+) -> list[Record]:
     check_same_run(settings.out, fingerprint(folders, any(method != CLASSICAL for method in settings.methods)))
     file = RecordFile(settings.out / "starts.csv")
     records = file.read()

@@ -64,7 +64,10 @@ class RecordFile:
                 file.truncate(len(whole))
         if not whole:
             return []
-        rows = list(csv.reader(io.StringIO(whole.decode("utf-8"))))
+        try:
+            rows = list(csv.reader(io.StringIO(whole.decode("utf-8"))))
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise InputError(f"{self.path}: is not a table of an evaluation; choose another --out.") from error
         if tuple(rows[0]) != COLUMNS:
             raise InputError(f"{self.path}: its columns are not those of an evaluation; choose another --out.")
         records = []

@@ -25,7 +25,7 @@ def file_labels(names: Sequence[str]) -> list[str]:
     """A name of each view that is safe in a file name (letters, digits, dot, dash, underscore), all different."""
     labels: list[str] = []
     for index, name in enumerate(names):
-        label = re.sub(r"[^\w.-]+", "_", name).strip("._") or f"view{index + 1}"
+        label = re.sub(r"[^\w.-]+", "_", name).strip("._")[:60] or f"view{index + 1}"
         labels.append(label if label.lower() not in {other.lower() for other in labels} else f"{label}_{index + 1}")
     return labels
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ..engine.errors import InputError
+from ..engine.json_file import read_json
 
 PIECE_BYTES = 15 * 1000 * 1000
 _DESCRIPTION = "checkpoint.json"
@@ -62,12 +63,12 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | 
     if not (folder / _DESCRIPTION).is_file():
         return None
     try:
-        description = json.loads((folder / _DESCRIPTION).read_text())
+        description = read_json(folder / _DESCRIPTION)
         tensors: dict[str, Tensor] = {}
         for index in range(description["pieces"]):
             path = folder / f"tensors-{index:02d}.pt"
             tensors.update(torch.load(path, map_location="cpu", weights_only=True))
-    except (OSError, ValueError, KeyError, RuntimeError, pickle.UnpicklingError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise InputError(
             f"The checkpoint in {folder} cannot be read ({error}). Remove that folder to start the training afresh."
         ) from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-import json
+import math
 import os
 import shutil
 import sys
@@ -15,15 +15,19 @@ from typing import Any
 
 import torch
 
+from ..engine.atomic import make_folder
 from ..engine.errors import InputError
+from ..engine.folder_lock import folder_lock
+from ..engine.json_file import read_json
 from ..engine.weights import save_network
 from .config import TrainConfig
+from .joint import joint_task
 from .maker import ring_layout
 from .ring import SampleRing
 from .sources import MakerPlan, ValidationSet, VolumeFolders, start_maker, wait_for
 from .trainer import RingSource, Trainer
 from .validation import validate
-from .volume_set import VolumeSetSettings, build_in_parallel
+from .volume_set import VolumeSetSettings, build_in_parallel, find_cts
 
 FIRST_SLOTS = 24
 """X-rays in the ring before the first step; the rest comes while it trains."""
@@ -53,10 +57,21 @@ class JobOptions:
 def run_job(config: TrainConfig, options: JobOptions, report: Callable[[dict[str, Any]], None]) -> Trainer:
     """Train, or go on where the job in ``options.out`` stopped, and return the trainer.
 
-    Raises InputError when there is no CT to train on, or when the folder holds a job of another configuration.
+    Raises InputError when there is no CT to train on, when the folder holds a job of another configuration, or when
+    another process trains there.
     """
-    out = options.out
-    out.mkdir(parents=True, exist_ok=True)
+    check_config(config)
+    for folder, holds in ((options.cts, "CTs"), (options.skeletons, "bone meshes")):
+        if folder is not None and not folder.is_dir():
+            raise InputError(f"{folder}: there is no such folder of {holds}.")
+    if options.cts is not None:
+        find_cts(options.cts)
+    with folder_lock(options.out):
+        return _run_alone(config, options, report)
+
+
+def _run_alone(config: TrainConfig, options: JobOptions, report: Callable[[dict[str, Any]], None]) -> Trainer:
+    out = make_folder(options.out)
     if shutil.disk_usage(out).free < 6e9:
         raise InputError(f"{out}: a training job needs 6 GB of free disk for its volumes and samples.")
     settings = VolumeSetSettings(count=options.volumes, seed=config.seed, held_out=config.held_out)
@@ -107,9 +122,26 @@ def _shared_source(config: TrainConfig, options: JobOptions) -> RingSource:
         raise InputError(f"{other}: no job makes samples there; start it first.")
     wanted = {name: [list(shape), dtype] for name, (shape, dtype) in ring_layout(config.sample).items()}
     for file in found:
-        if json.loads(file.read_text())["arrays"] != wanted:
+        if read_json(file)["arrays"] != wanted:
             raise InputError(f"{other}: its samples differ in size or number of points from those of this job.")
     return RingSource([SampleRing.open(file.parent) for file in found], config.seed + 1, options.device)
+
+
+def check_config(config: TrainConfig) -> None:
+    """Refuse settings that no job can be run with, before anything is made for it. Raises InputError."""
+    joint_task(config).build()
+    sample = config.sample
+    counts = {"xrays": config.xrays, "iterations": config.iterations, "train_points": config.train_points}
+    counts |= {f"sample.{name}": getattr(sample, name) for name in ("rows", "columns", "points", "starts_per_xray")}
+    for name, value in counts.items():
+        if value < 1:
+            raise InputError(f"Training setting '{name}': expected a number from 1 upwards, found {value}.")
+    for field in fields(config):
+        value = getattr(config, field.name)
+        if isinstance(value, float) and not 0 <= value < math.inf:
+            raise InputError(f"Training setting '{field.name}': expected a number from 0 upwards, found {value}.")
+    if not -(2**62) < config.seed < 2**62:
+        raise InputError(f"Training setting 'seed': {config.seed} is too large.")
 
 
 def cpu_threads() -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ..engine.errors import InputError
+from ..engine.json_file import read_json
 
 _FILE = "ring.json"
 
@@ -47,9 +48,9 @@ class SampleRing:
     def open(cls, folder: Path) -> SampleRing:
         """Open a ring that another process made."""
         try:
-            description = json.loads((folder / _FILE).read_text())
-        except OSError as error:
-            raise InputError(f"{folder} holds no sample ring ({error.strerror}).") from error
+            description = read_json(folder / _FILE)
+        except InputError as error:
+            raise InputError(f"{folder} holds no sample ring ({error}).") from error
         slots = description["slots"]
         arrays = {
             name: np.memmap(folder / f"{name}.bin", dtype, "r+", shape=(slots, *shape))

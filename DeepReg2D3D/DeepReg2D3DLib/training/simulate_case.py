@@ -16,15 +16,17 @@ import SimpleITK as sitk
 import torch
 from torch import Tensor
 
-from ..engine.atomic import atomic_path
 from ..engine.camera import Camera
 from ..engine.case_file import Case, save_case
 from ..engine.drr import DrrRenderer
 from ..engine.errors import InputError
+from ..engine.folder_lock import folder_lock
 from ..engine.geometry_file import load_geometry, save_geometry
+from ..engine.image_files import write_image
 from ..engine.pose_file import load_pose
 from ..engine.poses import transform_points
 from ..engine.random_starts import draw_starts
+from ..engine.view_files import image_stems
 from ..engine.volume import Volume
 from ..engine.volume_io import load_volume, save_volume
 from .deformation import deformed, identity_deformation
@@ -112,8 +114,7 @@ def draw_targets(
 def _write_intensity(image: Tensor, path: Path, spacing: tuple[float, float]) -> None:
     stored = sitk.GetImageFromArray((image * _FULL_SCALE).round().clamp(0, _FULL_SCALE).numpy().astype(np.uint16))
     stored.SetSpacing([float(s) for s in spacing])
-    with atomic_path(path) as part:
-        sitk.WriteImage(stored, str(part), useCompression=True)
+    write_image(stored, path)
 
 
 def run_simulate(
@@ -145,18 +146,15 @@ def run_simulate(
     drawn = sorted(draw_starts(truth, targets, STARTS, FARTHEST_START, seed), key=lambda start: start.initial_mtre)
     starts = [(f"{index:03d}", start.pose) for index, start in enumerate(drawn)]
     tell("writing the case")
-    out.mkdir(parents=True, exist_ok=True)
-    paths, written = [], []
-    for index, (view, image) in enumerate(zip(views, images, strict=True)):
-        safe = "".join(c if c.isalnum() or c in "-_" else "_" for c in view.name).lower() or f"view{index + 1}"
-        path = out / f"{safe}.nrrd"
-        if path in paths:
-            path = out / f"{safe}_{index + 1}.nrrd"
-        _write_intensity(image, path, view.camera.pixel_spacing)
-        paths.append(path)
-        written.append(replace(view, image=path, image_kind="intensity"))
-    save_volume(volume, out / "ct.nrrd")
-    save_geometry(written, out / "geometry.json")
-    case = Case(out.absolute().name, out / "ct.nrrd", out / "geometry.json", truth, targets, starts)
-    save_case(case, out)
+    with folder_lock(out):
+        paths, written = [], []
+        for view, image, stem in zip(views, images, image_stems([view.name for view in views]), strict=True):
+            path = out / f"{stem}.nrrd"
+            _write_intensity(image, path, view.camera.pixel_spacing)
+            paths.append(path)
+            written.append(replace(view, image=path, image_kind="intensity"))
+        save_volume(volume, out / "ct.nrrd")
+        save_geometry(written, out / "geometry.json")
+        case = Case(out.absolute().name, out / "ct.nrrd", out / "geometry.json", truth, targets, starts)
+        save_case(case, out)
     return paths

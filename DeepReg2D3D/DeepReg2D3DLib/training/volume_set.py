@@ -15,7 +15,9 @@ from pathlib import Path
 
 import torch
 
+from ..engine.atomic import write_text
 from ..engine.errors import InputError
+from ..engine.json_file import read_json
 from ..engine.phantom import make_phantom
 from ..engine.volume import Volume
 from ..engine.volume_io import load_volume
@@ -137,9 +139,10 @@ def build_volume_set(
     cache.mkdir(parents=True, exist_ok=True)
     description = json.dumps(asdict(settings), indent=1)
     record = cache / "settings.json"
-    if record.exists() and json.loads(record.read_text()) | {"count": 0} != json.loads(description) | {"count": 0}:
+    before = read_json(record) if record.exists() else {}
+    if before and (not isinstance(before, dict) or before | {"count": 0} != json.loads(description) | {"count": 0}):
         raise InputError(f"{cache}: it holds training volumes made with other settings; give another folder.")
-    record.write_text(description)
+    write_text(record, description)
     train, held = plan_volumes(settings, ct_folder, skeleton_folder is not None)
     # One volume to train on at once, then what validation needs, then the rest.
     order = [*train[:1], *held, *train[1:]] if validation_first else train
