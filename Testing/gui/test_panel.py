@@ -25,9 +25,10 @@ def test_sections_in_order(widget):
         "OverlaySection",
         "ResultSection",
         "AdaptSection",
+        "StudySection",
     ]
     tops = [s.widget.y for s in widget.panel.sections]
-    assert tops == sorted(tops) and len(set(tops)) == 7
+    assert tops == sorted(tops) and len(set(tops)) == 8
 
 
 @pytest.mark.parametrize("path", UI, ids=lambda p: p.stem)

@@ -13,8 +13,18 @@ from .overlay_section import OverlaySection
 from .pose_section import PoseSection
 from .register_section import RegisterSection
 from .result_section import ResultSection
+from .study_section import StudySection
 
-SECTIONS = (EngineSection, InputsSection, PoseSection, RegisterSection, OverlaySection, ResultSection, AdaptSection)
+SECTIONS = (
+    EngineSection,
+    InputsSection,
+    PoseSection,
+    RegisterSection,
+    OverlaySection,
+    ResultSection,
+    AdaptSection,
+    StudySection,
+)
 
 
 class Panel:

@@ -1,13 +1,21 @@
-"""The command that starts the worker with the Python this runs in."""
+"""The commands that start the worker, or another command of the program, with the Python this runs in."""
 
 from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 # Not "-m": Slicer's launcher sets PYTHONPATH itself, so the package's place is given as an argument.
 _START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from DeepReg2D3DLib.worker.__main__ import main; main()"
+
+_START_LIBRARY = (
+    "import sys; sys.path.insert(0, sys.argv.pop(1)); from DeepReg2D3DLib.cli import main; sys.exit(main())"
+)
+_PROGRAM = (
+    "import sys; sys.path.insert(0, sys.argv.pop(1)); from DeepReg2D3DLib.worker.program_main import main; main()"
+)
 
 
 def python_program() -> str:
@@ -15,18 +23,20 @@ def python_program() -> str:
     return shutil.which("PythonSlicer") or sys.executable
 
 
-_START_LIBRARY = (
-    "import sys; sys.path.insert(0, sys.argv.pop(1)); from DeepReg2D3DLib.cli import main; sys.exit(main())"
-)
-
-
 def library_command(arguments: list[str]) -> list[str]:
     """Program and arguments of this copy's command line, for what runs beside the worker."""
-    package = Path(__file__).resolve().parents[2]
-    return [python_program(), "-u", "-c", _START_LIBRARY, str(package), *arguments]
+    return [python_program(), "-u", "-c", _START_LIBRARY, _package(), *arguments]
 
 
 def worker_command() -> list[str]:
     """Program and arguments of a worker from this copy of the package."""
-    package = Path(__file__).resolve().parents[2]
-    return [python_program(), "-u", "-c", _START, str(package)]
+    return [python_program(), "-u", "-c", _START, _package()]
+
+
+def program_command(arguments: Sequence[str]) -> list[str]:
+    """As ``library_command``, for a command that is interrupted where its stdin ends: see ``program_main``."""
+    return [python_program(), "-u", "-c", _PROGRAM, _package(), *arguments]
+
+
+def _package() -> str:
+    return str(Path(__file__).resolve().parents[2])

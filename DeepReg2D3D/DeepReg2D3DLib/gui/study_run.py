@@ -1,0 +1,204 @@
+"""A study of the scene's CT and X-rays in a process of its own, and case folders from and to the scene."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from ..mrml.scene_files import write_scene_files
+from ..mrml.study import StudyRecord, final_pose, read_rows, read_summary
+from ..worker.program import ProgramRun
+from ..worker.signals import Signal
+from ..worker.transports import QProcessTransport
+
+INPUTS = "scene"
+"""The sub-folder of a study that holds what the scene handed over."""
+DONE, UNRELIABLE, INTERRUPTED = 0, 3, 130
+
+
+class StudyRun:
+    """One study or one case that is written, at a time.
+
+    Attributes:
+        state: "idle", "preparing", "running" or "stopping".
+        done, total: registrations.
+        rows: those that are done (see `mrml.study.read_rows`).
+        folder: of the last study, None before.
+        reference: the pose (4, 4) LPS that it counts as the truth.
+        changed: plain signal (), on every news.
+
+    Args:
+        logic: the module's logic.
+    """
+
+    def __init__(self, logic) -> None:
+        self._logic = logic
+        self.changed = Signal()
+        self.program = ProgramRun(lambda: QProcessTransport(qt))
+        self.program.progress.connect(self._on_progress)
+        self.program.finished.connect(self._on_finished)
+        self.state, self.done, self.total = "idle", 0, 0
+        self.rows: list[dict] = []
+        self.folder: Path | None = None
+        self.reference: np.ndarray | None = None
+        self._record: StudyRecord | None = None
+        self._case: Path | None = None  # of scene files, while a case is written
+
+    @property
+    def is_running(self) -> bool:
+        return self.state != "idle"
+
+    @property
+    def report(self) -> Path | None:
+        """study.html of the last study, where it is there."""
+        path = None if self.folder is None else self.folder / "study.html"
+        return path if path is not None and path.is_file() else None
+
+    def start(self, folder: str, starts: int, limit: float, method: str, preset: str, device: str) -> None:
+        """Starts a study against the present pose, or goes on with the one in the folder."""
+        if self.is_running:
+            return
+        target = Path(folder)
+        arguments = ["--starts", str(int(starts)), "--limit", f"{limit:g}", "--method", method, "--preset", preset]
+        arguments += ["--device", device, "--jobs", str(max(1, (os.cpu_count() or 2) - 1)), "--out", str(target)]
+        self.folder, self.reference = target, np.asarray(self._logic.pose(), float)
+        self.done = self.total = 0
+        self.rows = []
+        self._hand_over("study", target / INPUTS, arguments)
+
+    def save_case(self, folder: str) -> None:
+        """Writes a case folder of the scene, with the present pose as its truth."""
+        if self.is_running:
+            return
+        target = Path(folder)
+        if target.exists() and any(target.iterdir()):
+            target = target / "case"
+        self._case = Path(tempfile.mkdtemp(prefix="deepreg2d3d-case-"))
+        self._target = target
+        self._hand_over("case", self._case, ["--out", str(target)])
+
+    def load_case(self, folder: str) -> None:
+        """Loads the CT, the X-rays and the pose of a case folder (the first start, else the truth)."""
+        place = Path(folder)
+        try:
+            case = json.loads((place / "case.json").read_text(encoding="utf-8"))
+            names = [str(case[key]) for key in ("ct", "geometry")]
+            starts = case.get("starts") or []
+            pose = starts[0]["ct_to_world"] if starts else None
+            if pose is None and case.get("ground_truth"):
+                pose = json.loads((place / case["ground_truth"]).read_text(encoding="utf-8"))["ct_to_world"]
+        except (OSError, ValueError, KeyError, TypeError, IndexError) as problem:
+            text = _("{folder} is no case folder that can be read ({reason}).")
+            self._logic.message.emit(text.format(folder=place, reason=problem))
+            return
+        if self._logic.loadCT(str(place / names[0])) is None:
+            return
+        self._logic.loadGeometry(str(place / names[1]), wait=False)
+        if pose is not None:
+            self._logic.setPose(pose)
+
+    def stop(self) -> None:
+        """Stops after the present registrations; the rows so far are kept, and the report is written."""
+        if self.state == "running":
+            self.state = "stopping"
+            self.program.stop()
+            self.changed.emit()
+
+    def show(self, index: int) -> None:
+        """Puts the CT where a registration (by its row) ended."""
+        if self.folder is None or not 0 <= index < len(self.rows):
+            return
+        pose = final_pose(self.folder, self.rows[index])
+        if pose is None:
+            self._logic.message.emit(_("This registration ended without a pose."))
+        else:
+            self._logic.setPose(pose)
+
+    def show_reference(self) -> None:
+        """Puts the CT back to the reference."""
+        if self.reference is not None:
+            self._logic.setPose(self.reference)
+
+    def summary(self) -> list[dict]:
+        """Of the finished study: see `mrml.study.read_summary`."""
+        return [] if self.folder is None or self.is_running else read_summary(self.folder)
+
+    def close(self) -> None:
+        """The module ends: so does the study; it goes on when it is started again in its folder."""
+        self.program.close()
+        self._forget_case()
+        self.state = "idle"
+
+    # --- on the way ---
+
+    def _hand_over(self, command: str, folder: Path, arguments: list[str]) -> None:
+        session = self._logic.session
+        self._logic.message.emit("")
+        try:
+            named = write_scene_files(folder, session.inputs.xrays, self._logic.pose(), session.landmarks.pairs())
+        except OSError as problem:
+            self._fail(_("Nothing can be written there: {reason}").format(reason=problem))
+            return
+        self.state = "preparing"
+        ct = folder / "ct.nrrd"
+
+        def written(_reply) -> None:
+            if self.state == "preparing":
+                self.state = "running"
+                self.program.start([command, "--ct", str(ct), *named, *arguments])
+                self.changed.emit()
+
+        self._logic.client.save_ct(ct, written, self._fail)
+        self.changed.emit()
+
+    def _fail(self, text: str) -> None:
+        self.state = "idle"
+        self._forget_case()
+        self._logic.message.emit(text)
+        self.changed.emit()
+
+    def _on_progress(self, done: int, total: int, _text: str) -> None:
+        self.done, self.total = done, total
+        self._read()
+        self.changed.emit()
+
+    def _read(self) -> None:
+        if self.folder is None or self._case is not None:
+            return
+        self.rows = read_rows(self.folder / "starts.csv")
+        if not self.rows:
+            return
+        if self._record is None or self._record.table.GetScene() is None or self._record.count > len(self.rows):
+            self._record = StudyRecord(slicer.mrmlScene, _("Study"))
+        self._record.show_rows(self.rows)
+        layout = self._logic.session.layout
+        if layout.is_shown:
+            self._record.show(layout.plot_view_node)
+
+    def _on_finished(self, status: int, text: str) -> None:
+        self._read()
+        case, self.state = self._case, "idle"
+        if status in (DONE, UNRELIABLE, INTERRUPTED):
+            words = _("The study is written to {folder}.").format(folder=self.folder)
+            if status == INTERRUPTED:
+                words = _("Stopped. Start goes on where it stopped: {folder}.").format(folder=self.folder)
+            if case is not None:
+                words = _("The case is written to {folder}.").format(folder=self._target)
+        else:
+            words = text.removeprefix("deepreg2d3d: ") or _("It ended with status {code}.").format(code=status)
+        self._forget_case()
+        self._logic.message.emit(words)
+        self.changed.emit()
+
+    def _forget_case(self) -> None:
+        if self._case is not None:
+            shutil.rmtree(self._case, ignore_errors=True)
+            self._case = None

@@ -1,0 +1,184 @@
+"""The study section follows a process: rows as they come, where each ended, and a case folder back in the scene."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+HEAD = (
+    "case,view,method,preset,start_id,initial_mtre_mm,final_mtre_mm,final_mrpd_mm,success,seconds,iterations,status,"
+    "confidence\n"
+)
+GOOD = "study,joint,dppc,fast,a,3.5,0.6,0.3,1,2.5,9,converged,\n"
+BAD = "study,joint,dppc,fast,b,44.0,12.0,9.0,0,3.1,9,unreliable,\n"
+
+
+class Process:
+    """In place of the child: the test says what it tells and when it ends."""
+
+    def __init__(self):
+        self.command, self.input_closed, self.ended = None, False, False
+
+    def start(self, program, arguments):
+        self.command = [program, *arguments]
+
+    def close_input(self):
+        self.input_closed = True
+
+    def terminate(self):
+        self.ended = True
+
+    kill = terminate
+
+    def wait(self, seconds):
+        return True
+
+    def call_later(self, seconds, call):
+        class Timer:
+            def cancel(self):
+                pass
+
+        return Timer()
+
+    def option(self, name):
+        return self.command[self.command.index(name) + 1]
+
+
+@pytest.fixture
+def studying(widget, ui, host, monkeypatch, tmp_path):
+    """(process, study, folder): a CT and an X-ray in the scene, their pose, and a study started by the button."""
+    import slicer
+    from DeepReg2D3DLib.gui.choices import Method, Preset
+    from DeepReg2D3DLib.mrml.carm import assumed_camera
+
+    logic, process = widget.logic, Process()
+    ct = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Quux CT")
+    slicer.util.updateVolumeFromArray(ct, np.zeros((6, 7, 8), np.int16))
+    xray = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Quux AP")
+    slicer.util.updateVolumeFromArray(xray, np.ones((1, 30, 40), np.float32))
+    monkeypatch.setattr(logic.session.inputs, "_may_start", lambda: False)  # no engine
+    logic.setCT(ct)
+    node = logic.addXray(xray)
+    logic.setGeometry(node, assumed_camera(40, 30, "AP", spacing_mm=2.0).to_json())
+    monkeypatch.setattr(type(logic.session.inputs), "ready", property(lambda self: True))
+    monkeypatch.setattr(logic.client, "save_ct", lambda path, done, refused: done({"path": str(path)}))
+    monkeypatch.setattr(logic.study.program, "_make_transport", lambda: process)
+    pose = np.eye(4)
+    pose[:3, 3] = [1.0, 2.0, 3.0]
+    logic.setPose(pose)
+    logic.parameters.method, logic.parameters.preset = Method.DPPC, Preset.FAST
+    next(s for s in widget.panel.sections if type(s).__name__ == "StudySection").ui.studySection.setCollapsed(False)
+    ui.studyFolderEdit.setText(str(tmp_path / "study"))
+    host.process_events(0.05)
+    return process, logic.study, tmp_path / "study"
+
+
+def tell(process, folder, rows, done, total):
+    """The process writes rows and says so."""
+    (folder / "starts.csv").write_text(HEAD + "".join(rows))
+    process.logged(f"[{done}/{total}] study joint dppc start x: mRPD 0.30 mm, 2.5 s\n".encode())
+
+
+def test_it_starts_with_what_the_scene_holds(studying, ui, click, host):
+    process, study, folder = studying
+    click(ui.startStudyButton)
+    assert study.state == "running" and process.command is not None
+    assert process.command[5:6] == ["study"] or "study" in process.command
+    assert process.option("--method") == "dppc" and process.option("--preset") == "fast"
+    assert process.option("--starts") == "60" and process.option("--limit") == "60"
+    assert process.option("--out") == str(folder) and process.option("--ct") == str(folder / "scene" / "ct.nrrd")
+    reference = json.loads((folder / "scene" / "pose.json").read_text())["ct_to_world"]
+    np.testing.assert_allclose(np.array(reference)[:3, 3], [1.0, 2.0, 3.0])
+    (view,) = json.loads((folder / "scene" / "geometry.json").read_text())["views"]
+    assert (view["name"], view["columns"], view["rows"]) == ("view1", 40, 30)
+    assert not ui.startStudyButton.isEnabled() and ui.stopStudyButton.isEnabled()
+
+
+def test_rows_come_into_the_table_the_scene_and_the_summary(studying, ui, click, host, widget):
+    import slicer
+
+    process, study, folder = studying
+    click(ui.startStudyButton)
+    tell(process, folder, [GOOD], 1, 3)
+    assert ui.studyTable.rowCount == 1 and "1 of 1" in ui.studySummaryLabel.text
+    tell(process, folder, [GOOD, BAD], 2, 3)
+    assert ui.studyTable.rowCount == 2 and "1 of 2" in ui.studySummaryLabel.text
+    assert ui.studyTable.item(1, 1).text() == "9.00" and "unreliable" in ui.studyTable.item(1, 3).text()
+    assert ui.studyProgressBar.value == 2 and ui.studyProgressBar.maximum == 3
+    table = slicer.mrmlScene.GetFirstNodeByName("Study").GetTable()
+    assert table.GetNumberOfRows() == 2
+    (folder / "study.html").write_text("report")
+    row = {"method": "dppc", "runs": 2, "success_rate": 0.5, "success_interval": [0.1, 0.9], "capture_range_mm": None}
+    (folder / "table.json").write_text(json.dumps({"rows": [row]}))
+    process.exited(0, False)
+    assert study.state == "idle" and "50.0 % of 2 succeed" in ui.studySummaryLabel.text
+    assert ui.openStudyReportButton.isEnabled() and ui.startStudyButton.isEnabled()
+
+
+def test_a_double_click_shows_where_it_ended_and_the_reference_comes_back(studying, ui, click, host, widget):
+    process, _study, folder = studying
+    click(ui.startStudyButton)
+    end = np.eye(4)
+    end[0, 3] = 30.0
+    key = ["study", "joint", "dppc", "fast", "b"]
+    tell(process, folder, [GOOD, BAD], 2, 2)
+    (folder / "poses.jsonl").write_text(json.dumps({"key": key, "before": end.tolist(), "after": end.tolist()}) + "\n")
+    process.exited(0, False)
+    ui.studyTable.cellDoubleClicked.emit(1, 0)
+    np.testing.assert_allclose(widget.logic.pose(), end, atol=1e-9)
+    ui.studyTable.cellDoubleClicked.emit(0, 0)  # its line is not in the log
+    np.testing.assert_allclose(widget.logic.pose(), end, atol=1e-9)
+    click(ui.restoreReferenceButton)
+    np.testing.assert_allclose(widget.logic.pose()[:3, 3], [1.0, 2.0, 3.0], atol=1e-9)
+
+
+def test_stop_asks_and_what_went_wrong_is_told(studying, ui, click, host, widget):
+    process, study, _folder = studying
+    heard = []
+    widget.logic.message.connect(heard.append)
+    click(ui.startStudyButton)
+    click(ui.stopStudyButton)
+    assert study.state == "stopping" and process.input_closed and not process.ended
+    process.exited(130, False)
+    assert study.state == "idle" and "goes on" in heard[-1]
+    click(ui.startStudyButton)
+    process.logged(b"deepreg2d3d: /x: holds a study with another reference; choose another --out.\n")
+    process.exited(2, False)
+    assert heard[-1].startswith("/x: holds a study with another reference")
+    click(ui.startStudyButton)
+    study.close()
+    assert process.ended and study.state == "idle"
+
+
+def test_a_case_is_written_by_the_program(studying, ui, click, host, monkeypatch, tmp_path):
+    from DeepReg2D3DLib.gui import files
+
+    process, study, _folder = studying
+    monkeypatch.setattr(files, "choose_folder", lambda *_args: str(tmp_path / "handed on"))
+    click(ui.saveCaseButton)
+    assert "case" in process.command and process.option("--out") == str(tmp_path / "handed on")
+    scene = study._case
+    assert (scene / "geometry.json").is_file()
+    process.exited(0, False)
+    assert study.state == "idle" and not scene.exists() and study.rows == []
+
+
+def test_a_case_comes_back_into_the_scene(studying, widget, host, monkeypatch, tmp_path):
+    _process, study, _folder = studying
+    loaded = []
+    monkeypatch.setattr(widget.logic, "loadCT", lambda path: loaded.append(path) or widget.logic.session.ct)
+    monkeypatch.setattr(widget.logic, "loadGeometry", lambda path, wait: loaded.append(path))
+    pose = np.eye(4)
+    pose[1, 3] = -8.0
+    case = {"ct": "ct.nrrd", "geometry": "geometry.json", "ground_truth": "pose.json", "starts": []}
+    (tmp_path / "case.json").write_text(json.dumps(case))
+    (tmp_path / "pose.json").write_text(json.dumps({"ct_to_world": pose.tolist()}))
+    study.load_case(str(tmp_path))
+    assert loaded == [str(tmp_path / "ct.nrrd"), str(tmp_path / "geometry.json")]
+    np.testing.assert_allclose(widget.logic.pose(), pose, atol=1e-9)
+    heard = []
+    widget.logic.message.connect(heard.append)
+    study.load_case(str(tmp_path / "nothing"))
+    assert "no case folder" in heard[-1]
