@@ -70,6 +70,23 @@ def test_numbers_that_were_read_as_words_are_numbers_again(scene, a_recording):
     assert found.table.GetTable().GetColumnByName("similarity").GetTuple1(3) == pytest.approx(0.8)
 
 
+def test_a_record_survives_saving_and_reopening(scene, a_recording, tmp_path):
+    scene.SetURL(str(tmp_path / "scene.mrml"))
+    for node, suffix in ((a_recording.sequence, ".seq.nrrd"), (a_recording.table, ".tsv")):
+        node.AddDefaultStorageNode()
+        node.GetStorageNode().SetFileName(str(tmp_path / f"{node.GetID()}{suffix}"))
+        assert node.GetStorageNode().WriteData(node)
+    scene.Commit()
+    scene.Clear()
+    scene.Connect()
+    (sequence,) = [node for node in cleanup.tagged(scene, "record") if node.IsA("vtkMRMLSequenceNode")]
+    found = RunRecording.of_scene(scene, sequence)
+    assert [round(float(each.pose[0, 3]), 3) for each in found.iterations()] == [0, 5, 10, 15]
+    assert [each.motion_mm for each in found.iterations()] == pytest.approx([10, 9, 8, 7])
+    found.select(2)
+    assert found.browser.GetSelectedItemNumber() == 2
+
+
 def test_a_sequence_of_somebody_else_is_no_record(scene, a_recording):
     scene.RemoveNode(a_recording.table)
     assert RunRecording.of_scene(scene, a_recording.sequence) is None

@@ -9,10 +9,14 @@ import pytest
 import slicer
 import vtk
 from DeepReg2D3DLib.mrml.frames import grid_to_ras, matrix_from_vtk, vtk_from_matrix
+from DeepReg2D3DLib.mrml.geometry_display import extent_of
+from DeepReg2D3DLib.mrml.layout import composite_of
 from DeepReg2D3DLib.mrml.live import OverlayOptions
+from DeepReg2D3DLib.mrml.recording import RunRecording
+from DeepReg2D3DLib.mrml.region import new_box
 from DeepReg2D3DLib.mrml.session import Session, SessionOptions
 from DeepReg2D3DLib.mrml.view_interaction import ViewInteraction
-from DeepReg2D3DLib.mrml.xray_node import create_xray_node
+from DeepReg2D3DLib.mrml.xray_node import camera_of, create_xray_node
 from DeepReg2D3DLib.worker.arrays import ArrayFolder
 from DeepReg2D3DLib.worker.results import IterationResult, RenderResult, RunResult, ViewFrame
 from DeepReg2D3DLib.worker.signals import Signal
@@ -27,7 +31,7 @@ class Engine:
         for name in SIGNALS:
             setattr(self, name, Signal())
         self.state, self.folder = "ready", folder
-        self.cts, self.renders = [], []
+        self.cts, self.renders, self.regions = [], [], []
 
     def start(self):
         pass
@@ -38,6 +42,9 @@ class Engine:
 
     def set_views(self, views, on_done=None, on_error=None):
         on_done({})
+
+    def set_region(self, region, on_done=None, on_error=None):
+        self.regions.append((region, on_done, on_error))
 
     def render(self, pose, max_side=256, pictures=None):
         self.renders.append((np.array(pose), pictures))
@@ -280,3 +287,111 @@ def test_the_users_tool_has_the_mouse(loaded, scene):
     assert pressed()
     interactor.shift = True  # Slicer's pan
     assert not pressed()
+
+
+def sync_region(session, node):
+    session.sync(session.ct, session.xrays, session.pose_node, session.options, region=node)
+    session.later.run()
+
+
+def test_of_a_box_that_is_dragged_the_newest_is_sent(loaded, scene):
+    roi = new_box(scene, loaded.ct, loaded.pose_node)
+    sync_region(loaded, roi)
+    assert len(loaded.client.regions) == 1 and not loaded.inputs.ready
+    for x in (1, 2, 3):
+        roi.SetCenter(x, 0, 0)
+        loaded.later.run()
+    assert len(loaded.client.regions) == 1  # the engine is at the first
+    loaded.client.regions[0][1]({})
+    loaded.later.run()
+    assert len(loaded.client.regions) == 2
+    region, done, _failed = loaded.client.regions[1]
+    assert region["box"]["centre"] == pytest.approx([-3, 0, 0], abs=1e-4)
+    done({})
+    assert loaded.inputs.ready
+    # The pose moves box and CT together: nothing is sent anew.
+    loaded.pose.set_pose(np.eye(4), "script")
+    loaded.later.run()
+    assert len(loaded.client.regions) == 2
+    sync_region(loaded, None)
+    assert loaded.client.regions[2][0] is None
+    loaded.client.regions[2][1]({})
+    assert loaded.inputs.ready
+
+
+def test_a_region_that_is_refused_is_said_and_blocks(loaded, scene):
+    roi = new_box(scene, loaded.ct, loaded.pose_node)
+    sync_region(loaded, roi)
+    loaded.client.regions[0][2]("Region 'x': it lies outside CT 'CT'.")
+    assert not loaded.inputs.ready and "outside" in loaded.inputs.problem and loaded.problems
+    roi.SetCenter(5, 5, 5)
+    loaded.later.run()
+    loaded.client.regions[1][1]({})
+    assert loaded.inputs.ready
+
+
+def test_another_ct_gets_the_region_again(loaded, scene):
+    roi = new_box(scene, loaded.ct, loaded.pose_node)
+    sync_region(loaded, roi)
+    loaded.client.regions[0][1]({})
+    slicer.util.updateVolumeFromArray(loaded.ct, np.ones((4, 5, 6), np.int16))
+    loaded.later.run()
+    assert len(loaded.client.cts) == 2 and len(loaded.client.regions) == 2
+
+
+def test_the_3d_view_of_the_layout_shows_the_whole_c_arm(loaded, scene):
+    camera = scene.AddNewNodeByClass("vtkMRMLCameraNode")
+    camera.SetLayoutName(loaded.layout.view_node.GetLayoutName())
+    loaded.fit_views()
+    eye, middle = np.array(camera.GetPosition()), np.array(camera.GetFocalPoint())
+    points = extent_of(loaded.xrays)
+    assert ((points - eye) @ (middle - eye) > 0).all()  # nothing lies behind it
+    assert middle == pytest.approx(0.5 * (points.min(axis=0) + points.max(axis=0)))
+    # What the user turned to afterwards stays when the same X-rays are shown again.
+    camera.SetPosition(1, 2, 3)
+    loaded.geometry_changed()
+    loaded.later.run()
+    assert camera.GetPosition() == pytest.approx((1, 2, 3))
+
+
+def test_slices_of_the_ct_on_request(loaded, scene):
+    assert loaded.layout.ct_slice_nodes == []
+    loaded.sync(loaded.ct, loaded.xrays, loaded.pose_node, SessionOptions(ct_slices=True))
+    loaded.later.run()
+    nodes = loaded.layout.ct_slice_nodes
+    assert [node.GetOrientation() for node in nodes] == ["Axial", "Sagittal", "Coronal"]
+    bounds = [0.0] * 6
+    loaded.ct.GetRASBounds(bounds)
+    middle = 0.5 * (np.array(bounds[::2]) + np.array(bounds[1::2]))
+    for node in nodes:
+        assert matrix_from_vtk(node.GetSliceToRAS())[:3, 3] == pytest.approx(middle, abs=1e-3)
+        assert composite_of(scene, node.GetLayoutName()).GetBackgroundVolumeID() == loaded.ct.GetID()
+
+
+def test_a_replay_without_pictures_asks_for_them(loaded):
+    run = loaded.run
+    recording = RunRecording(loaded.scene, "Registration")
+    for index in range(3):
+        pose = np.eye(4)
+        pose[0, 3] = index
+        recording.append(IterationResult("run", index, pose, 1.0, 9, 0.5, 0.1, index == 2, "", ()))
+    recording.finish("converged")
+    run.adopt(recording.sequence)
+    assert len(run.iterations) == 3 and run.plot is not None
+    shown = []
+    run.shown.connect(shown.append)
+    run.show(0)
+    pose, pictures = loaded.client.renders[-1]
+    assert pose[0, 3] == 0 and pictures == ["bone"] and shown == [0]
+    assert run.recording.selected == 0
+    camera = camera_of(loaded.xrays[0])
+    drr = np.ones((camera.rows, camera.columns), np.float32)
+    view = ViewFrame("AP", camera.to_json(), drr)
+    drawn = loaded.live.drawn
+    loaded.client.rendered.emit(RenderResult(loaded.pose.pose, (view,), 0.0))
+    assert loaded.live.drawn == drawn  # of the present pose: not what is replayed
+    loaded.client.rendered.emit(RenderResult(pose, (view,), 0.0))
+    assert loaded.live.drawn == drawn + 1
+    # Slicer's sequence toolbar goes to another one.
+    recording.browser.SetSelectedItemNumber(1)
+    assert shown == [0, 1] and loaded.client.renders[-1][0][0, 3] == 1

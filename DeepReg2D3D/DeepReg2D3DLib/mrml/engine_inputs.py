@@ -44,6 +44,7 @@ class EngineInputs:
         self.region, self.segment = None, ""
         # The engine forgets its region with each CT, so what it holds is a region of a CT: (its key, the CT's).
         self._wanted_region = self._sent_region = self._loaded_region = None
+        self._region_on_its_way = False
         self.problem = ""
         self._transfer: CtTransfer | None = None
         self._timer = None
@@ -124,6 +125,7 @@ class EngineInputs:
         if state not in ("failed", "stopped"):
             return
         self._loaded_ct = self._loaded_views = self._loaded_region = self._sent_region = None
+        self._region_on_its_way = False
         self._drop_transfer()
         if state == "stopped":  # its files are gone too
             self._forget()
@@ -151,7 +153,7 @@ class EngineInputs:
             self._send_ct()
         elif self._sent_views != self._wanted_views:
             self._send_views()
-        elif self._sent_region != self._wanted_region and self.ct_ready:
+        elif self._sent_region != self._wanted_region and self.ct_ready and not self._region_on_its_way:
             self._send_region()
 
     def close(self) -> None:
@@ -313,20 +315,26 @@ class EngineInputs:
         key = self._sent_region = self._wanted_region
 
         def done(_reply):
-            self._loaded_region = key
+            self._region_on_its_way = False
+            if self._sent_region == key:  # else the engine has got another CT meanwhile, and no region with it
+                self._loaded_region = key
             self.changed.emit()
             self.send_now()
 
         def failed(text):
-            if self._sent_region == key:
+            self._region_on_its_way = False
+            if self._sent_region == key and self._wanted_region == key:
                 self._fail(text)
-                self.changed.emit()
+            self.changed.emit()
+            self.send_now()
 
         try:
             request = region_request(self.region, self.segment) if key is not None else None
         except CtError as problem:
             failed(str(problem))
         else:
+            # One at a time: while a box is dragged only the newest is worth the engine's work.
+            self._region_on_its_way = True
             self.client.set_region(request, on_done=done, on_error=failed)
 
     def _drop_transfer(self) -> None:

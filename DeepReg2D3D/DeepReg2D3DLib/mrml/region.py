@@ -17,6 +17,7 @@ from .frames import grid_to_lps, matrix_from_vtk, vtk_from_matrix
 ROI_CLASS, SEGMENTATION_CLASS = "vtkMRMLMarkupsROINode", "vtkMRMLSegmentationNode"
 # A new box spans this share of the CT along each axis.
 _NEW_SHARE = 0.35
+_AROUND_VOXELS = 12
 _ROI_COLOR = (0.95, 0.6, 0.15)
 
 
@@ -84,11 +85,11 @@ def centre_of(node, segment: str) -> np.ndarray | None:
         if image is None:
             return None
         labels, place, label = _labels(node, segment, image)
-        found = np.argwhere(labels == label)
-        if not len(found):
+        extent = _extent(labels == label)
+        if extent is None:
             return None
-        middle = np.append(0.5 * (found.min(axis=0) + found.max(axis=0))[::-1], 1.0)
-        return (place @ middle)[:3]
+        middle = [0.5 * (first + last) for first, last in reversed(extent)]
+        return (place @ np.array([*middle, 1.0]))[:3]
     return np.array(_box(node)["centre"])
 
 
@@ -101,7 +102,15 @@ def region_request(node, segment: str) -> dict[str, Any]:
     if image is None:
         raise CtError(_("The segmentation '{name}' has no such segment, or it is empty.").format(name=node.GetName()))
     labels, place, label = _labels(node, segment, image)
-    return {"name": names[segment], "labels": np.array(labels), "label": label, "ijk_to_ct": place.tolist()}
+    extent = _extent(labels == label)
+    if extent is None:
+        raise CtError(_("The segment '{name}' is empty.").format(name=names[segment]))
+    # With what lies around it, which its margin must not enter.
+    low = [max(0, first - _AROUND_VOXELS) for first, _last in extent]
+    part = labels[tuple(slice(a, last + 1 + _AROUND_VOXELS) for a, (_first, last) in zip(low, extent))]  # noqa: B905
+    shift = np.eye(4)
+    shift[:3, 3] = low[::-1]
+    return {"name": names[segment], "labels": np.array(part), "label": label, "ijk_to_ct": (place @ shift).tolist()}
 
 
 def _to_ct(node) -> np.ndarray:
@@ -125,6 +134,18 @@ def _box(node) -> dict[str, list]:
     lps = grid_to_lps(place)
     axes = lps[:3, :3] / np.linalg.norm(lps[:3, :3], axis=0)
     return {"centre": lps[:3, 3].tolist(), "axes": axes.tolist(), "size_mm": [float(value) for value in node.GetSize()]}
+
+
+def _extent(mask: np.ndarray) -> list[tuple[int, int]] | None:
+    """First and last index along each axis where a (K, J, I) mask is true; None where it never is."""
+    found = []
+    for axis in range(3):
+        rest = tuple(other for other in range(3) if other != axis)
+        at = np.flatnonzero(mask.any(axis=rest))
+        if not len(at):
+            return None
+        found.append((int(at[0]), int(at[-1])))
+    return found
 
 
 def _labelmap(node, segment: str):
