@@ -87,7 +87,7 @@ def test_report_has_the_keys_of_the_format_and_numbers_only(registered):
     report = strict_json(registered / "report.json")
     assert set(report) == {
         "format", "version", "status", "method", "preset", "device", "ct_to_world", "iterations", "confidence",
-        "confidence_components", "seconds", "warnings", "versions",
+        "confidence_components", "seconds", "warnings", "versions", "views",
     }  # fmt: skip
     assert (report["format"], report["version"]) == ("deepreg2d3d-report", 1)
     assert report["status"] in ("converged", "stopped")

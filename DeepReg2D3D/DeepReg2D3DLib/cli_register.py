@@ -59,6 +59,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     cli_options.add_preset(parser)
     cli_options.add_device(parser)
     parser.add_argument(
+        "--refine-intrinsics",
+        nargs="?",
+        const="each",
+        choices=("each", "shared"),
+        help="with two views or more, estimate source-detector distances and principal points with the pose, tell how "
+        "sure they are, and write geometry_refined.json; 'shared': one C-arm took all views",
+    )
+    parser.add_argument(
         "--resample",
         action="store_true",
         help="also write ct_resampled.nrrd: the registered CT on a grid along the world's axes",
@@ -85,7 +93,9 @@ def run(options: argparse.Namespace) -> int:
     from .registration_run import RunOptions, load_inputs, run_registration
 
     with Progress() as progress:
-        run_options = RunOptions(options.method, options.preset, options.device, options.weights)
+        run_options = RunOptions(
+            options.method, options.preset, options.device, options.weights, options.refine_intrinsics
+        )
         start = StartRequest(options.init, options.landmarks, options.angles)
         if options.roi is None and options.roi_label is not None:
             raise InputError("--roi-label says which label of --roi is meant; give --roi, too.")

@@ -24,7 +24,7 @@ from .engine.report import RunFacts, Seconds, build_report
 from .engine.setup import RegistrationSetup
 from .engine.structure import Structure, structure_setup
 from .engine.structure_file import load_structure
-from .engine.structure_registration import register_structure
+from .engine.structure_registration import near_preset, register_structure
 from .engine.view_files import load_views
 from .engine.volume import Volume
 from .engine.volume_digest import warn_of_another_ct
@@ -37,8 +37,10 @@ from .evaluation.report_parts import without_paths
 from .evaluation.result_pictures import write_pictures
 from .exit_status import DONE, INTERRUPTED, UNRELIABLE
 from .first_pose import StartRequest
+from .intrinsics_run import refine, save_refined
 from .progress import Progress, collected_warnings
 from .registration_exports import Exports, write_exports
+from .result_checks import ResultChecks, check_result
 
 _STATUS_WORDS = {
     "converged": "converged",
@@ -68,13 +70,15 @@ class Inputs:
 class RunOptions:
     """How it is registered; checked as soon as they are given. Raises InputError for what cannot run here.
 
-    weights: a folder of networks in place of the installed ones of the same name.
+    weights: a folder of networks in place of the installed ones of the same name. refine: intrinsics of "each" view, or
+    those "shared" by all, are refined afterwards.
     """
 
     method: str
     preset: str
     device: str = "auto"
     weights: Path | None = None
+    refine: str | None = None
 
     def __post_init__(self) -> None:
         get_preset(self.preset)
@@ -179,10 +183,23 @@ def _run_alone(
             if not iterations:
                 raise
             interrupted = True
+        xrays, refinement = inputs.xrays, None
+        near = preset if alone is None else near_preset(preset)
+        if options.refine is not None and not interrupted:
+            refinement = refine(alone or setup, xrays, iterations[-1], options.refine, method, near, progress)
+            if refinement is not None:
+                iterations[-1] = replace(iterations[-1], final=False)
+                iterations.append(refinement.iteration)
+                xrays = refinement.xrays
     finished = time.perf_counter()
     all_warnings = [*warned, *more]
+    checks = ResultChecks()
     if interrupted:
         all_warnings.append(f"interrupted after iteration {iterations[-1].index}; the pose is the one reached by then")
+    else:
+        found = iterations[-1].ct_to_world
+        checks = check_result(alone or setup, xrays, inputs.start, found, method, near, progress)
+        all_warnings += checks.warnings
     status = iterations[-1].status or "stopped"
     facts = RunFacts(
         status=status,
@@ -192,16 +209,20 @@ def _run_alone(
         seconds=Seconds(load_seconds, prepared - began, finished - prepared),
         warnings=without_paths(all_warnings, inputs.files),
         adapted={} if options.weights is None else adapted_weights(options.weights),
+        agreements=checks.agreements,
         region=None if inputs.structure is None else inputs.structure.name,
     )
     save_pose(iterations[-1].ct_to_world, out / "pose.json")
     save_pose(iterations[-1].ct_to_world, out / "pose.tfm")
     report = build_report(iterations, facts)
+    if refinement is not None:
+        report["intrinsics"] = refinement.record
+        save_refined(refinement, inputs.views, out)
     write_json(out / "report.json", report)
     outcome = "interrupted" if interrupted else status
     progress.note("drawing the pictures ...")
     poses = [iteration.ct_to_world for iteration in iterations]
-    write_pictures(out, inputs.volume if alone is None else alone.volume, inputs.xrays, poses, outcome)
+    write_pictures(out, inputs.volume if alone is None else alone.volume, xrays, poses, outcome)
     write_registration_report(out, report, ReportInputs(inputs.volume, inputs.views, outcome, inputs.files))
     written: list[Path] = []
     if exports is not None:

@@ -210,9 +210,19 @@ def test_views_weigh_the_same_whatever_their_number_of_points():
     points, gradients = spine_contours()
     source = torch.zeros(3, dtype=torch.float64)
     many = build_system(points, gradients, points, torch.ones(len(points)), source, points.mean(0))
-    few = build_system(points[:50], gradients[:50], points[:50], 0.1 * torch.ones(50), source, points.mean(0))
+    few = build_system(points[:50], gradients[:50], points[:50], torch.ones(50), source, points.mean(0))
     stacked = stack_views([many, few])
     assert float(stacked.weights[: len(points)].sum()) == pytest.approx(float(stacked.weights[len(points) :].sum()))
+
+
+@pytest.mark.parametrize(("quality", "share"), [(0.5, 0.5), (0.01, 0.2), (3.0, 3.0)])
+def test_a_view_weighs_by_the_quality_of_its_matches(quality, share):
+    points, gradients = spine_contours()
+    source = torch.zeros(3, dtype=torch.float64)
+    good = build_system(points, gradients, points, torch.ones(len(points)), source, points.mean(0))
+    other = build_system(points[:80], gradients[:80], points[:80], quality * torch.ones(80), source, points.mean(0))
+    weights = stack_views([good, other]).weights
+    assert float(weights[len(points) :].sum() / weights[: len(points)].sum()) == pytest.approx(share)
 
 
 def test_gradients_flow_to_pixels_and_weights():

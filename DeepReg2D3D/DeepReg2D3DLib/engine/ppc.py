@@ -30,6 +30,8 @@ ROTATION_LENGTH = 50.0
 MINIMUM_POINTS = 6
 """Six unknowns need six constraints."""
 LEAST_WEIGHT = 1e-8
+LEAST_QUALITY = 0.2
+"""A poor view keeps this share of a good one's weight: it may be the only one that sees the depth."""
 
 
 @dataclass(frozen=True)
@@ -126,11 +128,22 @@ def build_system(
 
 
 def stack_views(systems: Sequence[PpcSystem]) -> PpcSystem:
-    """One system from several views in world, all about one centre, each given the same total weight."""
+    """One system from several views in world, all about one centre, weighted by their quality.
+
+    However many points a view has, its total weight is that of every other view times its quality: the mean weight of
+    its correspondences over that of the best view, ``LEAST_QUALITY`` at least.
+    """
     first = systems[0]
     totals = [s.weights.sum(-1, keepdim=True) for s in systems]
     mean = sum(totals) / len(totals)
-    weights = [s.weights * (mean / t.clamp_min(LEAST_WEIGHT)) for s, t in zip(systems, totals, strict=True)]
+    used = [(s.rows.abs().amax(-1) > 0).to(s.weights).sum(-1, keepdim=True) for s in systems]
+    means = [total / count.clamp_min(1) for total, count in zip(totals, used, strict=True)]
+    best = torch.stack(means).amax(0).clamp_min(LEAST_WEIGHT)
+    qualities = [(m / best).clamp_min(LEAST_QUALITY) for m in means]
+    weights = [
+        s.weights * (quality * mean / total.clamp_min(LEAST_WEIGHT))
+        for s, total, quality in zip(systems, totals, qualities, strict=True)
+    ]
     return PpcSystem(
         torch.cat([s.rows for s in systems], dim=-2),
         torch.cat([s.right for s in systems], dim=-1),

@@ -133,6 +133,17 @@ def register(
     return _Registration(setup, [x.to(setup.device) for x in xrays], chosen_method, chosen_preset, pose).run()
 
 
+def scenes_at(setup: RegistrationSetup, xrays: Sequence[XRay], ct_to_world: Tensor, preset: Preset) -> list[Scene]:
+    """What a method would be shown of each X-ray (on the setup's device) in the last step of a registration that has
+    come to this pose (4, 4). Raises DegenerateError where the CT is not in an image."""
+    number, level = len(preset.levels) - 1, preset.levels[-1]
+    state = _Registration(setup, list(xrays), None, preset, ct_to_world)
+    views = state._views(level.long_side, level.margin_mm)
+    state._measure(views)
+    progress, _ = state._progress(level, number, level.steps - 1)
+    return [state._scene(view, progress) for view in views]
+
+
 @dataclass
 class _LevelView:
     """One view at one level: the X-ray on the level's grid, the renderer for it, and the DRR at the current pose."""
@@ -160,7 +171,7 @@ class _Registration:
     """The state of one run; ``run`` is its generator."""
 
     def __init__(
-        self, setup: RegistrationSetup, xrays: list[XRay], method: Method, preset: Preset, pose: Tensor
+        self, setup: RegistrationSetup, xrays: list[XRay], method: Method | None, preset: Preset, pose: Tensor
     ) -> None:
         self.setup, self.xrays, self.method, self.preset = setup, xrays, method, preset
         self.pose = pose

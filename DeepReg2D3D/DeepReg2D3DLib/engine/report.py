@@ -16,6 +16,7 @@ from .. import __version__
 
 if TYPE_CHECKING:
     from .registration import Iteration
+    from .view_agreement import ViewAgreement
 
 FORMAT = "deepreg2d3d-report"
 
@@ -33,7 +34,7 @@ class Seconds:
 class RunFacts:
     """What a report says beside the iterations. status: converged, stopped or unreliable; region: the name of the one
     structure that was registered (None: the whole CT); adapted: SHA-256 of networks used in place of the installed
-    ones, by name."""
+    ones, by name; agreements: of several views, one each."""
 
     status: str
     method: str
@@ -43,6 +44,7 @@ class RunFacts:
     warnings: Sequence[str] = field(default_factory=tuple)
     region: str | None = None
     adapted: Mapping[str, str] = field(default_factory=dict)
+    agreements: Sequence[ViewAgreement] = ()
 
 
 def build_report(iterations: Sequence[Iteration], facts: RunFacts) -> dict[str, Any]:
@@ -81,6 +83,16 @@ def build_report(iterations: Sequence[Iteration], facts: RunFacts) -> dict[str, 
         report["region"] = facts.region
     if facts.adapted:
         report["adapted_weights"] = dict(facts.adapted)
+    if facts.agreements:
+        report["views"] = [
+            {
+                "name": view.name,
+                "edge_similarity": _number(view.similarity),
+                "edge_similarity_alone": _number(view.alone),
+                "offset_mm": _number(view.offset_mm),
+            }
+            for view in facts.agreements
+        ]
     return report
 
 
