@@ -43,6 +43,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     cli_options.add_weights(parser)
     cli_options.add_preset(parser)
     cli_options.add_device(parser)
+    parser.add_argument(
+        "--keep-images",
+        action="store_true",
+        help="also write images_<view>.nrrd: the tracked frames as the engine sees them (line integrals)",
+    )
     cli_options.add_out_folder(parser)
 
 
@@ -56,4 +61,4 @@ def run(options: argparse.Namespace) -> int:
         how = RunOptions(options.method, options.preset, options.device, options.weights)
         start = StartRequest(options.init, options.landmarks)
         inputs = load_track_inputs(options.ct, options.geometry, options.xray, start, options.frames, progress)
-        return run_tracking(inputs, how, options.out, progress)
+        return run_tracking(inputs, how, options.out, progress, options.keep_images)

@@ -9,10 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import SimpleITK as sitk
 from PIL import Image
 from torch import Tensor
 
-from .engine.atomic import write_json, write_text
+from .engine.atomic import atomic_path, write_json, write_text
 from .engine.device import resolve_device
 from .engine.errors import InputError
 from .engine.geometry_file import View
@@ -26,7 +28,7 @@ from .engine.volume import Volume
 from .engine.volume_io import load_volume
 from .engine.xray_run import XRayRun, frame_files, runs_of_dicom
 from .evaluation.overlay import RESULT_COLOUR, ViewPicture, bone_renderer, footprint, side_by_side, titled
-from .evaluation.result_pictures import save_animation
+from .evaluation.result_pictures import file_labels, save_animation
 from .exit_status import DONE, INTERRUPTED, UNRELIABLE
 from .first_pose import StartRequest
 from .progress import Progress
@@ -104,8 +106,13 @@ def parse_frames(text: str | None, count: int) -> list[int]:
     return list(range(low, high + 1, by))
 
 
-def run_tracking(inputs: TrackInputs, options: RunOptions, out: Path, progress: Progress, pictures: bool = True) -> int:
-    """Track and write poses.json, a .tfm for each frame, track.csv and track.gif; returns the exit status."""
+def run_tracking(
+    inputs: TrackInputs, options: RunOptions, out: Path, progress: Progress, keep_images: bool = False
+) -> int:
+    """Track and write poses.json, a .tfm for each frame, track.csv and track.gif; returns the exit status.
+
+    keep_images: also the tracked frames as line integrals, in images_<view>.nrrd.
+    """
     resolved = resolve_device(options.device)
     built = options.built(resolved)
     first = get_preset(options.preset)
@@ -124,14 +131,15 @@ def run_tracking(inputs: TrackInputs, options: RunOptions, out: Path, progress: 
             raise
         interrupted = True
     write_track(out, tracked, [run.view for run in inputs.runs], options)
-    if pictures:
-        progress.note("drawing the pictures ...")
-        _write_animation(out / ANIMATION, inputs, tracked)
+    if keep_images:
+        for run, label in zip(inputs.runs, file_labels([run.name for run in inputs.runs]), strict=True):
+            _write_images(out / f"images_{label}.nrrd", run, [frame.frame for frame in tracked])
+    progress.note("drawing the pictures ...")
+    _write_animation(out / ANIMATION, inputs, tracked)
     doubted = sum(not frame.sound for frame in tracked)
     print(f"frames      {len(tracked)} of {len(inputs.numbers)}, {doubted} in doubt")
     print(f"poses       {out / POSES}, {out / FRAMES} (a .tfm each), {out / TABLE}")
-    if pictures:
-        print(f"pictures    {out / ANIMATION}; verify by eye")
+    print(f"pictures    {out / ANIMATION}; verify by eye")
     if interrupted:
         return INTERRUPTED
     return UNRELIABLE if doubted else DONE
@@ -173,6 +181,16 @@ def poses_content(tracked: Sequence[TrackedFrame], views: Sequence[View], option
         ],
         "versions": versions(),
     }
+
+
+def _write_images(path: Path, run: XRayRun, numbers: Sequence[int]) -> None:
+    """Line integrals of the frames, float32 (frames, rows, columns), 0 outside the valid field."""
+    frames = []
+    for number in numbers:
+        xray = run[number]
+        frames.append((xray.line_integral * xray.mask)[0, 0].numpy())
+    with atomic_path(path) as part:
+        sitk.WriteImage(sitk.GetImageFromArray(np.stack(frames)), str(part), useCompression=False)
 
 
 def _cell(value: Any) -> str:

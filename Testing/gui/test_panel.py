@@ -26,9 +26,10 @@ def test_sections_in_order(widget):
         "ResultSection",
         "AdaptSection",
         "StudySection",
+        "SequenceSection",
     ]
     tops = [s.widget.y for s in widget.panel.sections]
-    assert tops == sorted(tops) and len(set(tops)) == 8
+    assert tops == sorted(tops) and len(set(tops)) == 9
 
 
 @pytest.mark.parametrize("path", UI, ids=lambda p: p.stem)

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from fake_process import scene_of_phantoms
 
 HEAD = (
     "case,view,method,preset,start_id,initial_mtre_mm,final_mtre_mm,final_mrpd_mm,success,seconds,iterations,status,"
@@ -15,64 +16,13 @@ GOOD = "study,joint,dppc,fast,a,3.5,0.6,0.3,1,2.5,9,converged,\n"
 BAD = "study,joint,dppc,fast,b,44.0,12.0,9.0,0,3.1,9,unreliable,\n"
 
 
-class Process:
-    """In place of the child: the test says what it tells and when it ends."""
-
-    def __init__(self):
-        self.command, self.input_closed, self.ended = None, False, False
-
-    def start(self, program, arguments):
-        self.command = [program, *arguments]
-
-    def close_input(self):
-        self.input_closed = True
-
-    def terminate(self):
-        self.ended = True
-
-    kill = terminate
-
-    def wait(self, seconds):
-        return True
-
-    def call_later(self, seconds, call):
-        class Timer:
-            def cancel(self):
-                pass
-
-        return Timer()
-
-    def option(self, name):
-        return self.command[self.command.index(name) + 1]
-
-
 @pytest.fixture
 def studying(widget, ui, host, monkeypatch, tmp_path):
-    """(process, study, folder): a CT and an X-ray in the scene, their pose, and a study started by the button."""
-    import slicer
-    from DeepReg2D3DLib.gui.choices import Method, Preset
-    from DeepReg2D3DLib.mrml.carm import assumed_camera
-
-    logic, process = widget.logic, Process()
-    ct = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Quux CT")
-    slicer.util.updateVolumeFromArray(ct, np.zeros((6, 7, 8), np.int16))
-    xray = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Quux AP")
-    slicer.util.updateVolumeFromArray(xray, np.ones((1, 30, 40), np.float32))
-    monkeypatch.setattr(logic.session.inputs, "_may_start", lambda: False)  # no engine
-    logic.setCT(ct)
-    node = logic.addXray(xray)
-    logic.setGeometry(node, assumed_camera(40, 30, "AP", spacing_mm=2.0).to_json())
-    monkeypatch.setattr(type(logic.session.inputs), "ready", property(lambda self: True))
-    monkeypatch.setattr(logic.client, "save_ct", lambda path, done, refused: done({"path": str(path)}))
-    monkeypatch.setattr(logic.study.program, "_make_transport", lambda: process)
-    pose = np.eye(4)
-    pose[:3, 3] = [1.0, 2.0, 3.0]
-    logic.setPose(pose)
-    logic.parameters.method, logic.parameters.preset = Method.DPPC, Preset.FAST
-    next(s for s in widget.panel.sections if type(s).__name__ == "StudySection").ui.studySection.setCollapsed(False)
+    """(process, study, folder): a CT and an X-ray in the scene, their pose, and the name of a folder."""
+    process = scene_of_phantoms(widget, monkeypatch, "StudySection", widget.logic.study.program)
     ui.studyFolderEdit.setText(str(tmp_path / "study"))
     host.process_events(0.05)
-    return process, logic.study, tmp_path / "study"
+    return process, widget.logic.study, tmp_path / "study"
 
 
 def tell(process, folder, rows, done, total):

@@ -13,6 +13,7 @@ from .overlay_section import OverlaySection
 from .pose_section import PoseSection
 from .register_section import RegisterSection
 from .result_section import ResultSection
+from .sequence_section import SequenceSection
 from .study_section import StudySection
 
 SECTIONS = (
@@ -24,6 +25,7 @@ SECTIONS = (
     ResultSection,
     AdaptSection,
     StudySection,
+    SequenceSection,
 )
 
 

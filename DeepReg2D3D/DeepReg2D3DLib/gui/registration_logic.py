@@ -24,6 +24,7 @@ from .application import interactorOf, letEventsHappen, volumeRenderingLogic
 from .input_actions import REGION, InputActions
 from .pose_actions import PoseActions
 from .results import result_record
+from .sequence_run import SequenceRun
 from .study_run import StudyRun
 from .timers import Timers
 
@@ -71,6 +72,7 @@ class RegistrationLogic(InputActions, PoseActions):
         self.session.run.finished.connect(self._on_finished)
         self.adaptation = Adaptation(self, lambda: QProcessTransport(qt))
         self.study = StudyRun(self)
+        self.sequence = SequenceRun(self)
         self.session.landmarks.changed.connect(self._forget_fit)
         self.session.inputs.changed.connect(self._forget_fit)
 
@@ -106,6 +108,7 @@ class RegistrationLogic(InputActions, PoseActions):
         """Ends the engine and leaves the scene as it is, without anything of ours in the views."""
         self.adaptation.close()
         self.study.close()
+        self.sequence.close()
         self.session.close()
         self.client.stop(wait_seconds=2.0)
         self._timers.close()

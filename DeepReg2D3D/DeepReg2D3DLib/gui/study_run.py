@@ -9,15 +9,13 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-import qt
 import slicer
 from slicer.i18n import tr as _
 
 from ..mrml.scene_files import write_scene_files
 from ..mrml.study import StudyRecord, final_pose, read_rows, read_summary
-from ..worker.program import ProgramRun
 from ..worker.signals import Signal
-from ..worker.transports import QProcessTransport
+from .scene_program import SceneProgram
 
 INPUTS = "scene"
 """The sub-folder of a study that holds what the scene handed over."""
@@ -28,7 +26,7 @@ class StudyRun:
     """One study or one case that is written, at a time.
 
     Attributes:
-        state: "idle", "preparing", "running" or "stopping".
+        state: of the process, see `SceneProgram`.
         done, total: registrations.
         rows: those that are done (see `mrml.study.read_rows`).
         folder: of the last study, None before.
@@ -42,10 +40,12 @@ class StudyRun:
     def __init__(self, logic) -> None:
         self._logic = logic
         self.changed = Signal()
-        self.program = ProgramRun(lambda: QProcessTransport(qt))
+        self._job = SceneProgram(logic, self._fail)
+        self._job.changed.connect(self.changed.emit)
+        self.program = self._job.program
         self.program.progress.connect(self._on_progress)
         self.program.finished.connect(self._on_finished)
-        self.state, self.done, self.total = "idle", 0, 0
+        self.done = self.total = 0
         self.rows: list[dict] = []
         self.folder: Path | None = None
         self.reference: np.ndarray | None = None
@@ -53,8 +53,12 @@ class StudyRun:
         self._case: Path | None = None  # of scene files, while a case is written
 
     @property
+    def state(self) -> str:
+        return self._job.state
+
+    @property
     def is_running(self) -> bool:
-        return self.state != "idle"
+        return self._job.is_running
 
     @property
     def report(self) -> Path | None:
@@ -107,10 +111,7 @@ class StudyRun:
 
     def stop(self) -> None:
         """Stops after the present registrations; the rows so far are kept, and the report is written."""
-        if self.state == "running":
-            self.state = "stopping"
-            self.program.stop()
-            self.changed.emit()
+        self._job.stop()
 
     def show(self, index: int) -> None:
         """Puts the CT where a registration (by its row) ended."""
@@ -133,9 +134,8 @@ class StudyRun:
 
     def close(self) -> None:
         """The module ends: so does the study; it goes on when it is started again in its folder."""
-        self.program.close()
+        self._job.close()
         self._forget_case()
-        self.state = "idle"
 
     # --- on the way ---
 
@@ -147,20 +147,9 @@ class StudyRun:
         except OSError as problem:
             self._fail(_("Nothing can be written there: {reason}").format(reason=problem))
             return
-        self.state = "preparing"
-        ct = folder / "ct.nrrd"
-
-        def written(_reply) -> None:
-            if self.state == "preparing":
-                self.state = "running"
-                self.program.start([command, "--ct", str(ct), *named, *arguments])
-                self.changed.emit()
-
-        self._logic.client.save_ct(ct, written, self._fail)
-        self.changed.emit()
+        self._job.start(command, folder, [*named, *arguments])
 
     def _fail(self, text: str) -> None:
-        self.state = "idle"
         self._forget_case()
         self._logic.message.emit(text)
         self.changed.emit()
@@ -185,7 +174,7 @@ class StudyRun:
 
     def _on_finished(self, status: int, text: str) -> None:
         self._read()
-        case, self.state = self._case, "idle"
+        case = self._case
         if status in (DONE, UNRELIABLE, INTERRUPTED):
             words = _("The study is written to {folder}.").format(folder=self.folder)
             if status == INTERRUPTED:

@@ -23,24 +23,30 @@ def view_names(count: int) -> list[str]:
 
 
 def write_scene_files(
-    folder: Path, xrays: Sequence, pose: np.ndarray | None = None, landmarks: Sequence[dict] = ()
+    folder: Path,
+    xrays: Sequence,
+    pose: np.ndarray | None = None,
+    landmarks: Sequence[dict] = (),
+    pose_option: str = "--reference",
+    kinds: Sequence[str] | None = None,
 ) -> list[str]:
-    """Write them into ``folder``; returns the options (--geometry, --reference, --landmarks) that name them.
+    """Write them into ``folder``; returns the options (--geometry, ``pose_option``, --landmarks) that name them.
 
-    xrays: nodes. pose: ct_to_world (4, 4) LPS, the reference. landmarks: as ``LandmarkLists.pairs``. The CT is written
-    by the engine, which holds it. Raises OSError where nothing can be written.
+    xrays: nodes. pose: ct_to_world (4, 4) LPS. landmarks: as ``LandmarkLists.pairs``. kinds: what the values of other
+    images of these views mean, where these are given to the command. The CT is written by the engine, which holds it.
+    Raises OSError where nothing can be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     names = view_names(len(xrays))
     views = []
-    for name, node in zip(names, xrays, strict=True):
+    for index, (name, node) in enumerate(zip(names, xrays, strict=True)):
         sitk.WriteImage(sitk.GetImageFromArray(np.asarray(image_of(node), np.float32)), str(folder / f"{name}.nrrd"))
-        views.append(_view(name, node))
+        views.append(_view(name, node, image_kind_of(node) if kinds is None else kinds[index]))
     _write(folder / "geometry.json", "geometry", {"views": views})
     options = ["--geometry", str(folder / "geometry.json")]
     if pose is not None:
         _write(folder / "pose.json", "pose", {"ct_to_world": np.asarray(pose, float).tolist()})
-        options += ["--reference", str(folder / "pose.json")]
+        options += [pose_option, str(folder / "pose.json")]
     if landmarks:
         by_id = {node.GetID(): name for name, node in zip(names, xrays, strict=True)}
         marks = [
@@ -61,7 +67,7 @@ def _write(path: Path, kind: str, content: dict) -> None:
     path.write_text(json.dumps(head | content, indent=1) + "\n", encoding="utf-8")
 
 
-def _view(name: str, node) -> dict:
+def _view(name: str, node, kind: str) -> dict:
     camera = camera_of(node)
     matrix = camera.intrinsics @ camera.world_to_camera[:3]
     details = details_of(node)
@@ -76,6 +82,6 @@ def _view(name: str, node) -> dict:
         "rows": camera.rows,
         "projection_matrix": matrix.tolist(),
         "pixel_spacing_mm": list(camera.pixel_spacing),
-        "image_kind": image_kind_of(node),
+        "image_kind": kind,
     }
     return view | ({"sources": sources} if sources else {})

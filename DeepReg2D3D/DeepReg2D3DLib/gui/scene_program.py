@@ -1,0 +1,72 @@
+"""A command of the program on the scene's CT, in a process of its own: handed over, followed, stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import qt
+
+from ..worker.program import ProgramRun
+from ..worker.signals import Signal
+from ..worker.transports import QProcessTransport
+
+
+class SceneProgram:
+    """One command at a time.
+
+    Attributes:
+        state: "idle", "preparing" (the engine writes the CT), "running" or "stopping".
+        program: the process (`worker.program.ProgramRun`) with its signals.
+        changed: plain signal (), when the state changed.
+
+    Args:
+        logic: the module's logic.
+        on_failed: f(text), where the CT could not be written.
+    """
+
+    def __init__(self, logic, on_failed: Callable[[str], None]) -> None:
+        self._logic, self._on_failed = logic, on_failed
+        self.changed = Signal()
+        self.state = "idle"
+        self.program = ProgramRun(lambda: QProcessTransport(qt))
+        self.program.finished.connect(self._on_finished)
+
+    @property
+    def is_running(self) -> bool:
+        return self.state != "idle"
+
+    def start(self, command: str, folder: Path, arguments: list[str]) -> None:
+        """Has the engine write the CT into a folder, then starts the command with it."""
+        self._set("preparing")
+        ct = folder / "ct.nrrd"
+
+        def written(_reply) -> None:
+            if self.state == "preparing":
+                self.state = "running"
+                self.program.start([command, "--ct", str(ct), *arguments])
+                self.changed.emit()
+
+        def refused(text: str) -> None:
+            self._set("idle")
+            self._on_failed(text)
+
+        self._logic.client.save_ct(ct, written, refused)
+
+    def stop(self) -> None:
+        """Asks it to end; it writes what it has."""
+        if self.state == "running":
+            self.program.stop()
+            self._set("stopping")
+
+    def close(self) -> None:
+        """Ends it at once."""
+        self.program.close()
+        self.state = "idle"
+
+    def _on_finished(self, *_args) -> None:
+        self._set("idle")
+
+    def _set(self, state: str) -> None:
+        self.state = state
+        self.changed.emit()

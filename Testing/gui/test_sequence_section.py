@@ -1,0 +1,102 @@
+"""The sequence section follows a process, and its frames play on the pose and the X-ray view."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from fake_process import scene_of_phantoms
+
+
+@pytest.fixture
+def tracking(widget, ui, host, click, monkeypatch, tmp_path):
+    """(process, run): a CT and an X-ray in the scene, and the tracking of a run started by the button."""
+    process = scene_of_phantoms(widget, monkeypatch, "SequenceSection", widget.logic.sequence.program)
+    ui.runFileEdit.setText(str(tmp_path / "run.dcm"))
+    host.process_events(0.05)
+    click(ui.trackButton)
+    return process, widget.logic.sequence
+
+
+def pose_of(index: int) -> np.ndarray:
+    pose = np.eye(4)
+    pose[:3, 3] = [float(index), 0.0, -5.0]
+    return pose
+
+
+def finish(process, count: int = 3, status: int = 3) -> None:
+    """The process leaves poses and images of some frames, the second in doubt, and ends."""
+    out = Path(process.option("--out"))
+    out.mkdir()
+    frames = [
+        {"frame": 1 + i, "ct_to_world": pose_of(i).tolist(), "status": "unreliable" if i == 1 else "converged",
+         "confidence": 0.9, "agreement": 0.6, "moved_mm": 1.0 * i}
+        for i in range(count)
+    ]  # fmt: skip
+    (out / "poses.json").write_text(json.dumps({"frames": frames}))
+    images = np.stack([np.full((30, 40), 5.0 * i, np.float32) for i in range(count)])
+    sitk.WriteImage(sitk.GetImageFromArray(images), str(out / "images_view1.nrrd"))
+    process.exited(status, False)
+
+
+def test_it_starts_at_the_present_pose_with_the_geometry_of_the_first_view(tracking, tmp_path):
+    process, run = tracking
+    assert run.state == "running" and "track" in process.command and "--keep-images" in process.command
+    assert process.option("--xray") == str(tmp_path / "run.dcm") and process.option("--method") == "dppc"
+    start = json.loads(Path(process.option("--init")).read_text())["ct_to_world"]
+    np.testing.assert_allclose(np.array(start)[:3, 3], [1.0, 2.0, 3.0])
+    (view,) = json.loads(Path(process.option("--geometry")).read_text())["views"]
+    assert view["image_kind"] == "auto" and view["columns"] == 40
+
+
+def test_frames_come_back_as_sequences_that_a_click_goes_to(tracking, ui, widget, host):
+    import slicer
+
+    process, run = tracking
+    process.logged(b"[1/3] frame 1: converged, moved 0.00 mm, edges 0.60, 1.00 s\n")
+    assert ui.trackProgressBar.value == 1 and "frame 1: converged" in ui.trackSummaryLabel.text
+    folder = Path(process.option("--out")).parent
+    finish(process)
+    assert not folder.exists()
+    assert ui.framesTable.rowCount == 3 and "3 frames, 1 in doubt" in ui.trackSummaryLabel.text
+    assert ui.framesTable.item(1, 1).text() == "unreliable (90 %)"
+    ui.framesTable.cellClicked.emit(2, 0)
+    assert run.sequence.browser.GetSelectedItemNumber() == 2
+    sequences = slicer.vtkSlicerSequencesLogic()
+    sequences.SetMRMLScene(slicer.mrmlScene)
+    sequences.UpdateProxyNodesFromSequences(run.sequence.browser)
+    np.testing.assert_allclose(widget.logic.pose(), pose_of(2), atol=1e-9)
+    assert slicer.util.arrayFromVolume(widget.logic.session.xrays[0]).mean() == 10.0
+    sequences.SetMRMLScene(None)
+
+
+def test_another_run_takes_the_place_of_the_last(tracking, ui, click):
+    import slicer
+
+    process, run = tracking
+    finish(process)
+    click(ui.trackButton)
+    finish(process, 2, 0)
+    assert run.sequence.count == 2
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSequenceBrowserNode") == 1
+
+
+def test_stop_keeps_what_was_tracked_and_failures_are_told(tracking, ui, click, widget):
+    process, run = tracking
+    heard = []
+    widget.logic.message.connect(heard.append)
+    click(ui.stopTrackButton)
+    assert run.state == "stopping" and process.input_closed
+    finish(process, 2, 130)
+    assert run.state == "idle" and run.sequence.count == 2 and "2 frames" in heard[-1]
+    click(ui.trackButton)
+    process.logged(b"deepreg2d3d: run.dcm: holds one frame; use 'register' for a single image.\n")
+    process.exited(2, False)
+    assert "holds one frame" in heard[-1] and run.sequence.count == 2
+    click(ui.trackButton)
+    folder = Path(process.option("--out")).parent
+    run.close()
+    assert process.ended and not folder.exists()
