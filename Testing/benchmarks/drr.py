@@ -1,34 +1,28 @@
-"""Time our DRR beside RTK's C++ Joseph projector and nanodrr's torch backend, on the CPU, in one run.
+"""Time our DRR beside RTK's C++ Joseph projector and nanodrr, in one run.
 
-    python Testing/benchmarks/drr.py --ct CT.nrrd [--size 256 512] [--threads 2] [--json FILE]
+    python Testing/benchmarks/drr.py [--ct CT.nrrd] [--size 256 512] [--device cuda] [--threads 2] [--json FILE]
 
-The peers are optional (pip install itk-rtk nanodrr); one that is missing is skipped and said so. Projectors take
-turns, and the best of the repeats counts: other work on the machine can only add. Prints a table with the ratios and
-writes it as JSON.
+The peers are optional (pip install itk-rtk nanodrr); one that is missing is skipped and said so. RTK runs on the CPU
+whatever the device; on a GPU nanodrr runs with its torch backend and with its Triton kernel. Projectors take turns, and
+the best of the repeats counts: other work on the machine can only add. Prints a table with the ratios and writes it as
+JSON.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
-import os
-import platform
 import statistics
 import sys
-import time
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parents[1] / "DeepReg2D3D")]
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import torch
+from bench_tools import DATA, best_seconds, machine, parsed, parser_of, run, told, write_report
+from DeepReg2D3DLib.engine.drr import DrrRenderer
+from DeepReg2D3DLib.engine.volume_io import load_volume
+from drr_peers import NanoDrr, RtkJoseph
 
-import torch  # noqa: E402
-from DeepReg2D3DLib.engine.drr import DrrRenderer  # noqa: E402
-from DeepReg2D3DLib.engine.volume_io import load_volume  # noqa: E402
-from drr_peers import NanoDrr, RtkJoseph  # noqa: E402
-
-OURS, RTK, NANODRR = "ours", "RTK", "nanodrr"
-DEFAULT_CT = HERE.parents[2] / "shared" / "data" / "ct" / "thorax_a.nrrd"
+OURS, RTK, NANODRR, TRITON = "ours", "RTK", "nanodrr", "nanodrr-triton"
 SDD_MM, SOURCE_TO_CENTRE_MM = 1200.0, 800.0
 VOXELS = 256**3
 
@@ -56,31 +50,31 @@ def pose_of(rotation: torch.Tensor, centre: torch.Tensor) -> torch.Tensor:
     return pose
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--ct", type=Path, default=DEFAULT_CT, help="CT file (NRRD, NIfTI, MHA or a DICOM folder)")
+def main() -> None:
+    """Measure, print the table, write the report."""
+    parser = parser_of(__doc__, "drr_benchmark.json")
+    parser.add_argument(
+        "--ct", type=Path, default=DATA / "ct" / "thorax_a.nrrd", help="CT file (NRRD, NIfTI, MHA or a DICOM folder)"
+    )
     parser.add_argument("--size", type=int, nargs="+", default=[256, 512], help="image sizes in pixels")
     parser.add_argument("--field-mm", type=float, default=307.2, help="side of the detector")
     parser.add_argument("--native", action="store_true", help="the CT's own voxels, not cubes, about 256^3 in number")
     parser.add_argument("--samples", type=int, default=500, help="nanodrr's samples a ray (500 is its default)")
-    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--json", type=Path, default=Path("drr_benchmark.json"))
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    if not options.ct.exists():
-        parser.error(f"there is no CT at {options.ct}; name one with --ct")
-
+    options = parsed(parser)
+    facts = machine(options.device)
     volume = load_volume(options.ct)
     if not options.native:
         extent = math.prod(n * s for n, s in zip(reversed(volume.shape), volume.spacing, strict=True))
         volume = volume.resampled((extent / VOXELS) ** (1 / 3))
     attenuation = volume.attenuation()
-    projectors = {OURS: DrrRenderer(attenuation, volume.ijk_to_ct)}
+    projectors = {OURS: DrrRenderer(attenuation.to(options.device), volume.ijk_to_ct)}
     peers = {
         RTK: lambda: RtkJoseph(attenuation, volume.ijk_to_ct, options.threads),
-        NANODRR: lambda: NanoDrr(attenuation, volume.ijk_to_ct, options.samples),
+        NANODRR: lambda: NanoDrr(attenuation, volume.ijk_to_ct, options.samples, options.device),
     }
+    if options.device.type == "cuda":
+        peers[TRITON] = lambda: NanoDrr(attenuation, volume.ijk_to_ct, options.samples, options.device, "triton")
     for name, make in peers.items():
         try:
             projectors[name] = make()
@@ -88,8 +82,8 @@ def main() -> int:
             print(f"{name} is not installed here and is skipped ({error})")
 
     shape = " x ".join(str(n) for n in reversed(volume.shape))
-    print(f"{options.ct.name}: {shape} voxels; {options.threads} threads; torch {torch.__version__}; seconds an image")
-    print(f"{'size':>5} {'view':8}" + "".join(f"{name:>10}" for name in projectors), end="")
+    print(f"{told(facts)}\n{options.ct.name}: {shape} voxels; seconds an image")
+    print(f"{'size':>5} {'view':8}" + "".join(f"{name:>15}" for name in projectors), end="")
     print("".join(f"{f'ours/{n}' if n == RTK else f'{n}/ours':>14}" for n in projectors if n != OURS))
     rows = []
     for size in options.size:
@@ -97,44 +91,35 @@ def main() -> int:
         k = torch.tensor([[focal, 0, (size - 1) / 2], [0, focal, (size - 1) / 2], [0, 0, 1]], dtype=torch.float64)
         for view, rotation in views().items():
             pose = pose_of(rotation, volume.centre)
-            run = {name: p.prepare(pose, k, (size, size)) for name, p in projectors.items() if name != OURS}
-            run[OURS] = lambda pose=pose, k=k, size=size: projectors[OURS](pose[None], k, (size, size))[0, 0]
-            rows.append({"size": size, "view": view, **measure(run, options.repeats)})
+            render = {name: p.prepare(pose, k, (size, size)) for name, p in projectors.items() if name != OURS}
+            render[OURS] = lambda pose=pose, k=k, size=size: projectors[OURS](pose[None], k, (size, size))[0, 0]
+            rows.append({"size": size, "view": view, **measure(render, options.device, options.repeats)})
             print_row(rows[-1], list(projectors))
         mine = [row for row in rows if row["size"] == size]
         mean = {f"{name}_s": statistics.fmean(row[f"{name}_s"] for row in mine) for name in projectors}
         rows.append({"size": size, "view": "mean", **mean})
         print_row(rows[-1], list(projectors))
-    report = {
-        "format": "deepreg2d3d-benchmark-drr",
-        "version": 1,
-        "ct": options.ct.name,
-        "voxels": list(reversed(volume.shape)),
-        "threads": options.threads,
-        "field_mm": options.field_mm,
-        "nanodrr_samples": options.samples,
-        "machine": f"{platform.machine()} {platform.system()}, {os.cpu_count()} CPUs",
-        "torch": torch.__version__,
-        "rows": rows,
-    }
-    options.json.write_text(json.dumps(report, indent=1))
+    write_report(
+        options.json,
+        "drr",
+        ct=options.ct.name,
+        voxels=list(reversed(volume.shape)),
+        field_mm=options.field_mm,
+        nanodrr_samples=options.samples,
+        machine=facts,
+        rows=rows,
+    )
     print(f"written to {options.json}")
-    return 0
 
 
-def measure(run: dict, repeats: int) -> dict[str, float]:
+def measure(render: dict, device: torch.device, repeats: int) -> dict[str, float]:
     """Best seconds of each renderer, and its RMS difference from ours relative to the RMS of our image."""
     with torch.no_grad():
-        images = {name: render() for name, render in run.items()}
-        times: dict[str, list[float]] = {name: [] for name in run}
-        for _ in range(repeats):
-            for name, render in run.items():
-                start = time.perf_counter()
-                render()
-                times[name].append(time.perf_counter() - start)
-    result = {f"{name}_s": min(each) for name, each in times.items()}
+        images = {name: each().cpu() for name, each in render.items()}
+        seconds = best_seconds(render, device, repeats)
+    result = {f"{name}_s": each for name, each in seconds.items()}
     scale = images[OURS].square().mean().sqrt()
-    for name in run:
+    for name in render:
         if name != OURS:
             result[f"{name}_rms"] = float((images[name] - images[OURS]).square().mean().sqrt() / scale)
     return result
@@ -142,7 +127,7 @@ def measure(run: dict, repeats: int) -> dict[str, float]:
 
 def print_row(row: dict, names: list[str]) -> None:
     """One line of the table: seconds, ratios, and how far the images differ."""
-    line = f"{row['size']:>5} {row['view']:8}" + "".join(f"{row[f'{name}_s']:10.4f}" for name in names)
+    line = f"{row['size']:>5} {row['view']:8}" + "".join(f"{row[f'{name}_s']:15.5f}" for name in names)
     for name in names:
         if name != OURS:
             ratio = row[f"{OURS}_s"] / row[f"{name}_s"]
@@ -153,4 +138,4 @@ def print_row(row: dict, names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

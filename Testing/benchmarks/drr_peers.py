@@ -66,14 +66,27 @@ class RtkJoseph:
 
 
 class NanoDrr:
-    """The torch backend of the package ``nanodrr`` on the CPU, trilinear with a fixed number of samples a ray."""
+    """The package ``nanodrr``, trilinear with a fixed number of samples a ray.
 
-    def __init__(self, attenuation: Tensor, ijk_to_ct: Tensor, samples: int = 500) -> None:
+    backend: 'torch', or 'triton', its kernel for a GPU. Raises ImportError where that can't run.
+    """
+
+    def __init__(
+        self,
+        attenuation: Tensor,
+        ijk_to_ct: Tensor,
+        samples: int = 500,
+        device: torch.device | str = "cpu",
+        backend: str = "torch",
+    ) -> None:
         from nanodrr.data import Subject
         from nanodrr.drr import DRR
 
-        self._drr, self.samples = DRR, samples
-        image = attenuation.to(torch.float32)[None, None]
+        if backend == "triton":
+            import triton  # noqa: F401
+
+        self._drr, self.samples, self.device, self.backend = DRR, samples, torch.device(device), backend
+        image = attenuation.to(self.device, torch.float32)[None, None]
         self.subject = Subject(
             image,
             torch.zeros_like(image),
@@ -82,13 +95,13 @@ class NanoDrr:
             Subject._make_voxel_to_grid(image.shape),
             torch.zeros(3),
             convert_to_mu=False,
-        )
+        ).to(self.device)
 
     def prepare(self, ct_to_camera: Tensor, intrinsics: Tensor, size: tuple[int, int]) -> Callable[[], Tensor]:
         """Renderer of one view. Rays end at a detector that must lie beyond the volume: 2000 mm from the source."""
         k = intrinsics.clone()
         k[:2, 2] += 0.5  # nanodrr counts from the pixels' outer edge
-        distance = torch.tensor([2000.0])
-        drr = self._drr(torch.linalg.inv(k)[None].to(torch.float32), distance, *size)
-        camera_to_ct = torch.linalg.inv(ct_to_camera)[None].to(torch.float32)
-        return lambda: drr(self.subject, camera_to_ct, n_samples=self.samples, backend="torch")[0, 0]
+        distance = torch.tensor([2000.0], device=self.device)
+        drr = self._drr(torch.linalg.inv(k)[None].to(self.device, torch.float32), distance, *size)
+        camera_to_ct = torch.linalg.inv(ct_to_camera)[None].to(self.device, torch.float32)
+        return lambda: drr(self.subject, camera_to_ct, n_samples=self.samples, backend=self.backend)[0, 0]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+_BLOCK = 32
+"""New samples that one matrix product makes."""
 _COARSER = 1.001  # steps that differ from 1 by rounding alone do not blur
 
 
@@ -21,16 +24,33 @@ class Taps:
     weights: Tensor
 
     def apply(self, values: Tensor, axis: int) -> Tensor:
-        """Resample ``values`` along ``axis`` (not the channels of anything: weights are per position)."""
+        """Resample ``values`` along ``axis`` (not the channels of anything: weights are per position); float32.
+
+        A block of new samples is made of a short run of old ones: one small matrix product each, which passes over the
+        values once where adding up tap by tap would pass over them many times.
+        """
         axis = axis % values.ndim
-        shape = [1] * values.ndim
-        shape[axis] = -1
-        result = None
-        for tap in range(self.indices.shape[1]):
-            term = values.index_select(axis, self.indices[:, tap].to(values.device))
-            term = term.to(torch.float32) * self.weights[:, tap].to(values.device).reshape(shape)
-            result = term if result is None else result.add_(term)
-        return result
+        before, after = values.shape[:axis], values.shape[axis + 1 :]
+        old = values.reshape(math.prod(before), values.shape[axis], math.prod(after))
+        count = len(self.indices)
+        result = torch.empty(old.shape[0], count, old.shape[2], dtype=torch.float32, device=values.device)
+        for first in range(0, count, _BLOCK):
+            last = min(first + _BLOCK, count)
+            low, matrix = self._matrix(first, last)
+            matrix = matrix.to(values.device)
+            run = old[:, low : low + matrix.shape[1]].to(torch.float32)
+            if old.shape[2] == 1:
+                result[:, first:last, 0] = run[..., 0] @ matrix.T
+            else:
+                result[:, first:last] = matrix @ run
+        return result.reshape(*before, count, *after)
+
+    def _matrix(self, first: int, last: int) -> tuple[int, Tensor]:
+        """The new samples [first, last) as a matrix (new, old) over the old ones from the number that is returned."""
+        indices = self.indices[first:last]
+        low, high = int(indices.min()), int(indices.max())
+        matrix = torch.zeros(last - first, high - low + 1)
+        return low, matrix.scatter_add_(1, indices - low, self.weights[first:last])
 
 
 def resampling_taps(n_in: int, n_out: int, step: float, first: float) -> Taps:
