@@ -87,12 +87,16 @@ def test_report_has_the_keys_of_the_format_and_numbers_only(registered):
     report = strict_json(registered / "report.json")
     assert set(report) == {
         "format", "version", "status", "method", "preset", "device", "ct_to_world", "iterations", "confidence",
-        "confidence_components", "seconds", "warnings", "versions", "views",
+        "confidence_light", "confidence_reasons", "confidence_signals", "confidence_components", "uncertainty",
+        "seconds", "warnings", "versions", "views",
     }  # fmt: skip
     assert (report["format"], report["version"]) == ("deepreg2d3d-report", 1)
     assert report["status"] in ("converged", "stopped")
     assert (report["method"], report["preset"], report["device"]) == ("dppc", "fast", "cpu")
-    assert report["confidence"] is None and report["warnings"] == []
+    assert report["warnings"] == []
+    assert 0.5 < report["confidence"] <= 1 and report["confidence_light"] in ("green", "yellow")
+    assert all(0 <= value <= 1 for value in report["confidence_signals"].values())
+    assert report["uncertainty"]["depth_mm"] > 0 and report["confidence_reasons"][0]
     assert set(report["seconds"]) == {"load", "setup", "register"}
     assert all(seconds > 0 for seconds in report["seconds"].values())
     for iteration in report["iterations"]:
@@ -139,8 +143,11 @@ def test_noise_for_xrays_is_judged_unreliable(small_case, tmp_path, capsys):
         save_image(torch.rand(112, 128, generator=generator), tmp_path / f"{name}.nrrd")
     images = ["--xray", str(tmp_path / "a.nrrd"), str(tmp_path / "b.nrrd")]
     assert register(small_case, tmp_path / "out", *images) == 3
-    assert strict_json(tmp_path / "out" / "report.json")["status"] == "unreliable"
-    assert "unreliable" in capsys.readouterr().err
+    report = strict_json(tmp_path / "out" / "report.json")
+    assert report["status"] == "unreliable" and report["confidence_light"] == "red" and report["confidence"] < 0.5
+    told = capsys.readouterr()
+    assert "unreliable" in told.err and report["confidence_reasons"][0] in told.err
+    assert "(red)" in told.out
     assert PICTURES <= {path.name for path in (tmp_path / "out").iterdir()}
 
 

@@ -20,7 +20,7 @@ from .engine.json_file import read_json
 from .evaluation.worker_pool import work_off
 
 ROW = "batch.json"
-FIELDS = ("name", "status", "similarity", "iterations", "seconds", "message")
+FIELDS = ("name", "status", "confidence", "similarity", "iterations", "seconds", "message")
 REFUSED = "refused"
 
 
@@ -93,8 +93,8 @@ def collected_rows(out: Path) -> list[dict[str, Any]]:
     for path in sorted(out.glob(f"*/{ROW}")):
         try:
             row = read_json(path)["row"]
-            rows.append({field: row[field] for field in FIELDS})
-        except (ValueError, KeyError, TypeError):
+            rows.append({field: row[field] if field in ("name", "status") else row.get(field, "") for field in FIELDS})
+        except (ValueError, KeyError, TypeError, AttributeError):
             continue
     return rows
 
@@ -172,6 +172,7 @@ def _register_alone(task: _Task, folder: Path) -> dict[str, Any]:
         row = _row(
             item.name,
             report["status"],
+            confidence="" if report["confidence"] is None else round(report["confidence"], 4),
             similarity=round(last["similarity"], 4),
             iterations=len(report["iterations"]) - 1,
             seconds=round(report["seconds"]["register"], 2),

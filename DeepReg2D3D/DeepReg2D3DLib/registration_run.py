@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .engine.atomic import write_json
+from .engine.confidence import Confidence
 from .engine.device import resolve_device
 from .engine.dicom_geometry import Frame
 from .engine.errors import InputError
@@ -45,7 +46,7 @@ from .result_checks import ResultChecks, check_result
 _STATUS_WORDS = {
     "converged": "converged",
     "stopped": "stopped (at the limit of iterations, still moving a little)",
-    "unreliable": "unreliable (too few correspondences, or too little in common between CT and X-ray)",
+    "unreliable": "unreliable (see the confidence)",
 }
 
 
@@ -236,7 +237,11 @@ def _run_alone(
     if interrupted:
         return INTERRUPTED
     if status == "unreliable":
-        progress.note("the result is judged unreliable: look at the pictures, and try a better first pose (--init).")
+        reasons = "; ".join(iterations[-1].confidence.reasons) if iterations[-1].confidence else ""
+        progress.note(
+            f"the result is judged unreliable{': ' + reasons if reasons else ''}. Look at the pictures, and try a "
+            "better first pose (--init)."
+        )
         return UNRELIABLE
     return DONE
 
@@ -259,9 +264,26 @@ def _line(iteration: Iteration) -> str:
 def _print_summary(iterations: Sequence[Iteration], facts: RunFacts, out: Path) -> None:
     first, last = iterations[0], iterations[-1]
     print(f"status      {_STATUS_WORDS.get(facts.status, facts.status)}")
+    for line in confidence_lines(last.confidence):
+        print(line)
     print(f"method      {facts.method}, preset {facts.preset}, on {facts.device}")
     print(f"iterations  {last.index} in {facts.seconds.register:.1f} s")
     print(f"similarity  {first.similarity:.3f} at the start, {last.similarity:.3f} at the end")
     print(f"pose        {out / 'pose.json'} and {out / 'pose.tfm'}")
     print(f"report      {out / 'report.html'} and {out / 'report.json'}")
     print(f"pictures    {out / 'overview.png'}, {out / 'iterations.gif'}, overlay_*.png; verify by eye")
+
+
+def confidence_lines(judged: Confidence | None) -> list[str]:
+    """The confidence, its reason and what is sure in each direction, for people; nothing where nothing was judged."""
+    if judged is None:
+        return []
+    lines = [f"confidence  {100 * judged.probability:.0f} % ({judged.light}): {'; '.join(judged.reasons)}"]
+    sure = judged.uncertainty
+    if sure is not None and judged.reliable:
+        lines.append(
+            f"sure to     {sure.in_plane_mm:.1f} mm in plane, {sure.depth_mm:.1f} mm in depth, "
+            f"{sure.turn_in_plane_deg:.1f} deg in plane, {sure.turn_out_of_plane_deg:.1f} deg out of plane "
+            "(one standard deviation)"
+        )
+    return lines

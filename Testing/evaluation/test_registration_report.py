@@ -48,6 +48,10 @@ def report(confidence=None) -> dict:
     steps = [start_pose(6.0), start_pose(1.0), TRUTH]
     return {
         "method": "dppc", "preset": "fast", "device": "cpu", "status": "converged", "confidence": confidence,
+        "confidence_light": "yellow", "confidence_reasons": ["few of the CT's contours are found"],
+        "uncertainty": {
+            "in_plane_mm": 0.31, "depth_mm": 4.2, "turn_in_plane_deg": 0.1, "turn_out_of_plane_deg": 0.5
+        },
         "confidence_components": {"points": 512, "similarity_end": 0.9}, "warnings": ["/home/Quux/ct.nrrd: is odd"],
         "seconds": {"load": 1.0, "setup": 1.0, "register": 2.5}, "ct_to_world": TRUTH.tolist(),
         "iterations": [
@@ -69,7 +73,8 @@ def test_a_report_stands_alone_and_tells_the_pose_in_both_frames(small_case, tmp
     checker = checked(path.read_text(encoding="utf-8"))
     text = " ".join(checker.texts)
     assert len(checker.sources) == 5  # two views before and after, and a chart
-    assert "87 %" in text and "Research software" in text and "Quux" not in text and "CT: is odd" in text
+    assert "87 % (yellow)" in text and "few of the CT's contours" in text and "4.2 mm in depth" in text
+    assert "Research software" in text and "Quux" not in text and "CT: is odd" in text
     written = [float(number) for number in re.findall(r"-?\d+\.\d{6}", text)]
     for matrix in (TRUTH.numpy(), transform_to_ras(TRUTH.numpy())):
         assert all(any(abs(number - wanted) < 1e-6 for number in written) for wanted in matrix.ravel())

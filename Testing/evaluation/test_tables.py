@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -68,6 +69,14 @@ def test_spread_of_nothing_has_no_numbers():
     assert Spread.of([math.nan]) == Spread(None, None, None)
 
 
+def test_what_the_program_called_unreliable_is_counted_by_what_it_was():
+    def doubted(final: float) -> Record:
+        return replace(row(1, final), status="unreliable")
+
+    (summary,) = summarise([row(1, 0.4), row(1, 7.0), doubted(9.0), doubted(0.5), row(1, math.nan)])
+    assert (summary.flagged_failures, summary.flagged_successes) == (2, 1)
+
+
 def test_files_hold_the_figures_and_no_nan(tmp_path):
     write_tables(tmp_path, [*full_bins([20, 12]), row(3, math.nan, number=99)], jobs=2, threads=1, missing=4)
 
@@ -80,6 +89,7 @@ def test_files_hold_the_figures_and_no_nan(tmp_path):
     assert table["published"][-1]["success_percent"] == 97.0
     text = (tmp_path / "table.md").read_text()
     assert "| dppc | accurate | each | 41 | 78.0 (" in text
+    assert "| dppc (accurate) | each | 1 of 9 | 0 of 32 |" in text
     assert "0.50 ± 0.00 (0.50)" in text and "4 registrations are missing" in text
     assert "| Proposed | 0.60 ± 0.40 | 97 | 55-60 | 8 |" in text and "the paper's own test data" in text
 

@@ -15,16 +15,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .camera import Camera, backproject, project
+from .camera import Camera, project
+from .confidence import Confidence, judge_result, no_confidence
 from .contours import ContourPoints, apparent_contour_points
 from .correspondences import Matches, Progress, Scene
 from .drr import DrrRenderer
 from .errors import DegenerateError, InputError
 from .image_gradient import image_gradient
+from .joint_system import joint_system
 from .level import Level
 from .methods import Method, get_method
-from .poses import check_rigid, invert_pose, transform_points, transform_vectors
-from .ppc import PpcSystem, SolverSettings, build_system, solve_motion, stack_views
+from .poses import check_rigid, transform_points
+from .ppc import SolverSettings, solve_motion
 from .presets import Preset, get_preset
 from .region import (
     depth_of,
@@ -50,10 +52,6 @@ CONTOUR_TOLERANCES = (0.07, 0.12)
 """|cos| between gradient and viewing ray: 4 degrees, or 7 where that gives fewer than ENOUGH_POINTS."""
 ENOUGH_POINTS = 250
 FEWEST_POINTS = 30
-LEAST_AGREEMENT = 0.22
-"""Edge similarity below which a result is not believed. At the truth, simulated X-rays reach 0.28 (metal, and a
-collimator that lets light through) to 0.96, real wrists 0.45; 0.25 is rare at poses 10 mm and more away."""
-AGREEMENT_SIDE, AGREEMENT_MARGIN_MM = 160, 15.0
 
 
 @dataclass(frozen=True)
@@ -85,7 +83,8 @@ class Iteration:
     """One step. index 0 is the start. status is '' until ``final``, then converged, stopped or unreliable.
 
     ct_to_world (4, 4) float64 after the step; motion_mm: mean displacement of the contour points in the step; points:
-    correspondences with weight above 0.01; similarity: gradient NCC inside the valid mask, mean over views.
+    correspondences with weight above 0.01; similarity: gradient NCC inside the valid mask, mean over views; confidence:
+    how far to trust the result, in the final record only.
     """
 
     index: int
@@ -97,6 +96,7 @@ class Iteration:
     views: tuple[ViewState, ...]
     final: bool = False
     status: str = ""
+    confidence: Confidence | None = None
 
 
 def register(
@@ -174,12 +174,13 @@ class _Registration:
         self, setup: RegistrationSetup, xrays: list[XRay], method: Method | None, preset: Preset, pose: Tensor
     ) -> None:
         self.setup, self.xrays, self.method, self.preset = setup, xrays, method, preset
-        self.pose = pose
+        self.pose = self.start = pose
         self.max_points = preset.max_points
         self.index = 0
         self.similarity = 0.0
         self.points = 0
         self.matches: list[tuple[ContourPoints, Matches]] = []
+        self.confidence: Confidence | None = None
         self.clock = time.perf_counter()
 
     def run(self) -> Iterator[Iteration]:
@@ -218,6 +219,7 @@ class _Registration:
                 motion_mm = self._step(views, progress, damping)
             except DegenerateError:
                 if last:
+                    self.confidence = no_confidence("too few correspondences were found to move the CT by")
                     yield self._record(views, 0.0, "unreliable")
                 return
             self._measure(views)
@@ -233,9 +235,12 @@ class _Registration:
 
     def _status(self, finished: bool) -> str:
         if self.points < FEWEST_POINTS:
-            return "unreliable"
-        agreement = judged_poses(self.setup, self.xrays, [self.pose], AGREEMENT_SIDE, AGREEMENT_MARGIN_MM)[0]
-        if not agreement > LEAST_AGREEMENT:
+            self.confidence = no_confidence("too few correspondences were left in the last step")
+        else:
+            # With the automatic start only the orientation of the given pose means anything.
+            given = self.start if self.preset.wide is None else None
+            self.confidence = judge_result(self.setup, self.xrays, self.pose, given)
+        if not self.confidence.reliable:
             return "unreliable"
         return "converged" if finished else "stopped"
 
@@ -341,7 +346,7 @@ class _Registration:
             matches = self.method.find(scene)
             self.matches.append((scene.contour, matches))
             prepared.append((scene, matches))
-        system = self._system(prepared)
+        system = joint_system(*zip(*prepared, strict=True), self.pose)
         base = self.preset.solver
         if self.method.learned and self.preset.learned_solver is not None:
             base = self.preset.learned_solver
@@ -391,23 +396,6 @@ class _Registration:
                 break
         return contour
 
-    def _system(self, prepared: list[tuple[Scene, Matches]]) -> PpcSystem:
-        """The stacked system of all views, in world, about the centroid of all their points, on the CPU."""
-        everything = torch.cat([scene.contour.points for scene, _ in prepared]).to("cpu", torch.float64)
-        if len(everything) == 0:
-            raise DegenerateError("No contour of the CT is seen in the X-ray's field at this pose.")
-        centre = transform_points(self.pose, everything).mean(0)
-        systems = []
-        for scene, matches in prepared:
-            points = transform_points(self.pose, scene.contour.points.to("cpu", torch.float64))
-            gradients = transform_vectors(self.pose, scene.contour.gradients.to("cpu", torch.float64))
-            world = invert_pose(scene.camera.world_to_camera)
-            rays = backproject(matches.pixels.to("cpu", torch.float64), scene.camera.intrinsics)
-            rays = rays @ world[:3, :3].T
-            weights = matches.weights.to("cpu", torch.float64)
-            systems.append(build_system(points, gradients, rays, weights, world[:3, 3], centre))
-        return systems[0] if len(systems) == 1 else stack_views(systems)
-
     def _record(self, views: list[_LevelView], motion_mm: float, status: str = "") -> Iteration:
         states = []
         for number, view in enumerate(views):
@@ -429,6 +417,7 @@ class _Registration:
             tuple(states),
             bool(status),
             status,
+            self.confidence,
         )
         self.index += 1
         return record

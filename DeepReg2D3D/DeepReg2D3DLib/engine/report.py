@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy
@@ -15,6 +15,7 @@ import torch
 from .. import __version__
 
 if TYPE_CHECKING:
+    from .confidence import Confidence
     from .registration import Iteration
     from .view_agreement import ViewAgreement
 
@@ -50,10 +51,13 @@ class RunFacts:
 def build_report(iterations: Sequence[Iteration], facts: RunFacts) -> dict[str, Any]:
     """The content of report.json. Entry 0 of ``iterations`` is the start; the last one holds the result.
 
-    ``confidence`` is null until it is calibrated; ``confidence_components`` are the numbers it will be made of:
-    similarity at the start and at the end, its gain, correspondences and motion of the last step.
+    ``confidence`` is the probability that the mRPD is 2 mm or less, null where the run was stopped before it could
+    judge itself; ``confidence_light``, ``confidence_reasons`` and ``uncertainty`` (one standard deviation in each
+    direction) say it for people; ``confidence_signals`` are what it is made of, each from 0 (bad) to 1, and
+    ``confidence_components`` what was measured.
     """
     first, last = iterations[0], iterations[-1]
+    judged = last.confidence
     report = {
         "format": FORMAT,
         "version": 1,
@@ -63,13 +67,14 @@ def build_report(iterations: Sequence[Iteration], facts: RunFacts) -> dict[str, 
         "device": facts.device,
         "ct_to_world": last.ct_to_world.tolist(),
         "iterations": [_entry(iteration) for iteration in iterations],
-        "confidence": None,
+        **_confidence(judged),
         "confidence_components": {
             "similarity_start": _number(first.similarity),
             "similarity_end": _number(last.similarity),
             "similarity_gain": _number(last.similarity - first.similarity),
             "points": int(last.points),
             "last_motion_mm": _number(last.motion_mm),
+            **({} if judged is None else {name: _number(value) for name, value in judged.measurements.items()}),
         },
         "seconds": {
             "load": _number(facts.seconds.load),
@@ -94,6 +99,22 @@ def build_report(iterations: Sequence[Iteration], facts: RunFacts) -> dict[str, 
             for view in facts.agreements
         ]
     return report
+
+
+def _confidence(judged: Confidence | None) -> dict[str, Any]:
+    if judged is None:
+        return dict.fromkeys(("confidence", "confidence_light", "uncertainty"), None) | {
+            "confidence_reasons": [],
+            "confidence_signals": {},
+        }
+    sure = None if judged.uncertainty is None else {n: _number(v) for n, v in asdict(judged.uncertainty).items()}
+    return {
+        "confidence": _number(judged.probability),
+        "confidence_light": judged.light,
+        "confidence_reasons": list(judged.reasons),
+        "confidence_signals": {name: _number(value) for name, value in judged.signals.items()},
+        "uncertainty": sure,
+    }
 
 
 def versions() -> dict[str, str]:

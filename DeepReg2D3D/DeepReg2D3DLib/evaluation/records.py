@@ -18,7 +18,7 @@ class Record:
     """One registration of an evaluation; the fields are the columns of starts.csv, in their order.
 
     view: a view's name, or 'joint'. Final errors are NaN, in the file empty, where the run crashed or was refused
-    (status 'failed'). confidence: 0 to 1, NaN until it is calibrated. seconds: of the registration alone.
+    (status 'failed'). confidence: 0 to 1, NaN where nothing was judged. seconds: of the registration alone.
     """
 
     case: str

@@ -24,7 +24,7 @@ FILE_NAME = "report.html"
 STATUS_WORDS = {
     "converged": ("Converged", "good"),
     "stopped": ("Stopped at the limit of iterations, still moving a little", ""),
-    "unreliable": ("UNRELIABLE: too little in common between CT and X-ray", "alarm"),
+    "unreliable": ("UNRELIABLE: do not use this result", "alarm"),
     "interrupted": ("INTERRUPTED: the pose is the one reached by then", "alarm"),
 }
 
@@ -70,17 +70,27 @@ def _summary(report: Mapping[str, Any]) -> str:
         ("iterations", f"{len(iterations) - 1} in {seconds['register']:.1f} s"),
         ("similarity", " to ".join(f"{iterations[index]['similarity']:.3f}" for index in (0, -1))),
     ]
-    confidence = report.get("confidence")
-    told = "not available with this version" if confidence is None else f"{100 * confidence:.0f} %"
-    rows.insert(0, ("confidence", told))
-    for name, value in report["confidence_components"].items():
-        if not name.startswith("similarity"):
-            rows.append((name.replace("_", " "), _short(value)))
-    return page.table(("", ""), rows)
+    return page.table(("", ""), [*_confidence(report), *rows])
 
 
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def _confidence(report: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """How far to trust the result, why, and what is sure in each direction."""
+    probability = report.get("confidence")
+    if probability is None:
+        return [("confidence", "not judged, because the run was stopped")]
+    light, sure = report.get("confidence_light"), report.get("uncertainty")
+    rows = [("confidence", f"{100 * probability:.0f} %" + (f" ({light})" if light else ""))]
+    if report.get("confidence_reasons"):
+        rows.append(("why", "; ".join(report["confidence_reasons"])))
+    if sure:
+        turns = f"{sure['turn_in_plane_deg']:.1f}° in plane, {sure['turn_out_of_plane_deg']:.1f}° out of plane"
+        rows.append(
+            (
+                "one standard deviation",
+                f"{sure['in_plane_mm']:.1f} mm in plane, {sure['depth_mm']:.1f} mm in depth, {turns}",
+            )
+        )
+    return rows
 
 
 def _pictures(folder: Path, views: Sequence[View]) -> str:

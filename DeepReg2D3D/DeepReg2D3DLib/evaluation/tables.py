@@ -49,7 +49,8 @@ class Summary:
     """The rows of one method, preset and view mode, pooled.
 
     capture_range_mm: None is 'n/a' (a deciding bin holds under 20 rows). failed: crashes and refusals, which count as
-    failures and have no errors. seconds: of the registration alone.
+    failures and have no errors. seconds: of the registration alone. flagged_failures and flagged_successes: how many
+    of each the program itself called unreliable (a refusal counts).
     """
 
     method: str
@@ -66,6 +67,8 @@ class Summary:
     mtre_success_mm: Spread
     mtre_all_mm: Spread
     seconds: Spread
+    flagged_failures: int
+    flagged_successes: int
     bins: tuple[Bin, ...]
 
 
@@ -134,6 +137,7 @@ def _by_case(records: Sequence[Record]) -> dict[tuple[str, str, str, str, str], 
 
 def _summary(method: str, preset: str, views: str, rows: Sequence[Record]) -> Summary:
     good = [row for row in rows if row.success]
+    flagged = [row for row in rows if row.status in ("unreliable", "failed")]
     finals = [row.final_mrpd_mm if row.success or math.isfinite(row.final_mrpd_mm) else math.inf for row in rows]
     return Summary(
         method=method,
@@ -150,6 +154,8 @@ def _summary(method: str, preset: str, views: str, rows: Sequence[Record]) -> Su
         mtre_success_mm=Spread.of(row.final_mtre_mm for row in good),
         mtre_all_mm=Spread.of(row.final_mtre_mm for row in rows),
         seconds=Spread.of(row.seconds for row in rows if row.status != "failed"),
+        flagged_failures=sum(not row.success for row in flagged),
+        flagged_successes=sum(row.success for row in flagged),
         bins=success_bins(rows),
     )
 
@@ -190,6 +196,18 @@ def _markdown(summaries: Sequence[Summary], by_case: Sequence[tuple], note: str,
             f"{share(b.success_rate, b.interval)} |"
             for b in s.bins
         ]
+    lines += [
+        "",
+        "## Called unreliable by the program itself",
+        "",
+        "| method | views | of the failures | of the successes |",
+        "|:--|:--|:--|:--|",
+    ]
+    for s in summaries:
+        lines.append(
+            f"| {s.method} ({s.preset}) | {s.views} | {s.flagged_failures} of {s.runs - s.successes} | "
+            f"{s.flagged_successes} of {s.successes} |"
+        )
     lines += [
         "",
         "## The paper's own figures",

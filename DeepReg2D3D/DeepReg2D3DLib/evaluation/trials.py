@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from ..engine.case_file import load_case
+from ..engine.confidence import Confidence
 from ..engine.device import resolve_device
 from ..engine.geometry_file import load_geometry
 from ..engine.metrics import SUCCESS_MRPD, mrpd, mtre
@@ -74,16 +75,24 @@ def run_trial(trial: Trial) -> Outcome:
     seconds = time.perf_counter() - began
     final = last.ct_to_world
     distance = sum(mrpd(final, truth, targets, xray.camera) for xray in used) / len(used)
-    record = _record(trial, mtre(final, truth, targets), distance, seconds, last.index, last.status)
+    record = _record(trial, mtre(final, truth, targets), distance, seconds, last.index, last.status, last.confidence)
     return Outcome(record, tuple(tuple(row) for row in final.tolist()))
 
 
 def failed(trial: Trial) -> Outcome:
     """Of a registration that crashed or was refused."""
-    return Outcome(_record(trial, math.nan, math.nan, math.nan, 0, "failed"), None)
+    return Outcome(_record(trial, math.nan, math.nan, math.nan, 0, "failed", None), None)
 
 
-def _record(trial: Trial, final_mtre: float, final_mrpd: float, seconds: float, iterations: int, status: str) -> Record:
+def _record(
+    trial: Trial,
+    final_mtre: float,
+    final_mrpd: float,
+    seconds: float,
+    iterations: int,
+    status: str,
+    judged: Confidence | None,
+) -> Record:
     return Record(
         case=trial.case,
         view=trial.view,
@@ -97,7 +106,7 @@ def _record(trial: Trial, final_mtre: float, final_mrpd: float, seconds: float, 
         seconds=seconds,
         iterations=iterations,
         status=status,
-        confidence=math.nan,
+        confidence=math.nan if judged is None else judged.probability,
     )
 
 

@@ -1,0 +1,119 @@
+"""How far to trust a result: one calibrated probability, a traffic light, the reasons in words, and what is sure.
+
+A logistic model over the signals of a self-check, none of which may count against its sense, with coefficients that
+were fitted to simulated registrations of known error (see ``confidence_model``).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from . import confidence_model as model
+from .confidence_signals import SIGNALS
+from .self_check import SelfCheck, check_result
+from .setup import RegistrationSetup
+from .uncertainty import Uncertainty
+from .xray import XRay
+
+RED_BELOW, GREEN_FROM = 0.5, 0.9
+BETTER_ELSEWHERE = 0.05
+"""Where another place fits better than the result by this much in similarity, no other signal can outweigh it."""
+OVERRULED = 0.05
+"""The confidence that is left then."""
+MOST_REASONS = 3
+_NAMED_FROM = 0.5
+"""A signal is named as a reason when it costs this much in log odds."""
+
+
+@dataclass(frozen=True)
+class Confidence:
+    """probability: that the mRPD is 2 mm or less. light: green, yellow or red (red: do not rely on it). reasons: in
+    words, the weightiest first. signals: each from 0 (bad) to 1 (as good as good results have it), by name.
+    uncertainty: one standard deviation in each direction, or None where nothing could be measured."""
+
+    probability: float
+    light: str
+    reasons: tuple[str, ...]
+    signals: dict[str, float] = field(default_factory=dict)
+    measurements: dict[str, float] = field(default_factory=dict)
+    uncertainty: Uncertainty | None = None
+
+    @property
+    def reliable(self) -> bool:
+        """False where the result must not be relied on."""
+        return self.light != "red"
+
+
+def judge_result(
+    setup: RegistrationSetup, xrays: Sequence[XRay], ct_to_world: Tensor, start: Tensor | None = None
+) -> Confidence:
+    """The confidence in a pose (4, 4) ct_to_world of a CT in its X-rays, whatever method found it.
+
+    start: the pose (4, 4) that the user gave, where it means more than an orientation.
+    """
+    return confidence_of(check_result(setup, xrays, ct_to_world, start))
+
+
+def confidence_of(check: SelfCheck | None) -> Confidence:
+    """The confidence that measurements amount to; None (nothing could be measured) gives none at all."""
+    if check is None:
+        return no_confidence("hardly any contour of the CT can be compared with the X-ray")
+    signals = {signal.name: signal.scaled(check) for signal in SIGNALS}
+    probability = probability_of(check, model.WEIGHTS, model.INTERCEPT)
+    light = light_of(probability)
+    return Confidence(
+        probability,
+        light,
+        _reasons(check, signals, light),
+        signals,
+        check.numbers(),
+        _scaled_uncertainty(check.uncertainty),
+    )
+
+
+def probability_of(check: SelfCheck, weights: Mapping[str, float], intercept: float) -> float:
+    """The logistic model's probability, small in any case where the result is plainly not the best place."""
+    odds = intercept + sum(weights[signal.name] * signal.scaled(check) for signal in SIGNALS)
+    probability = 1 / (1 + math.exp(-odds))
+    return min(probability, OVERRULED) if is_overruled(check) else probability
+
+
+def is_overruled(check: SelfCheck) -> bool:
+    """True where the CT fits better at another place of the X-ray."""
+    return check.elsewhere > check.similarity + BETTER_ELSEWHERE
+
+
+def no_confidence(reason: str) -> Confidence:
+    """Red, for a reason that needs no measurement."""
+    return Confidence(0.0, "red", (reason,))
+
+
+def light_of(probability: float) -> str:
+    """green, yellow or red."""
+    return "red" if probability < RED_BELOW else "yellow" if probability < GREEN_FROM else "green"
+
+
+def _reasons(check: SelfCheck, signals: dict[str, float], light: str) -> tuple[str, ...]:
+    lost = {name: model.WEIGHTS[name] * (1 - value) for name, value in signals.items()}
+    ranked = sorted(SIGNALS, key=lambda signal: -lost[signal.name])
+    if is_overruled(check):
+        ranked.sort(key=lambda signal: signal.name != "lead")
+        lost["lead"] = max(lost["lead"], _NAMED_FROM)
+    named = [signal for signal in ranked if lost[signal.name] >= _NAMED_FROM][:MOST_REASONS]
+    if light == "green" and (not named or lost[named[0].name] < 1.0):
+        return ("the edges agree, no other place fits as well, and a start close by leads back to this result",)
+    return tuple(signal.reason(check) for signal in named or ranked[:1])
+
+
+def _scaled_uncertainty(measured: Uncertainty) -> Uncertainty:
+    """Standard deviations as successful results have them: scaled, with a floor."""
+    return Uncertainty(
+        **{
+            name: math.hypot(factor * getattr(measured, name), model.FLOOR[name])
+            for name, factor in model.SPREAD.items()
+        }
+    )

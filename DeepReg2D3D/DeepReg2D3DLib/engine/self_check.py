@@ -1,0 +1,261 @@
+"""What a registration can find out about its own result, without the truth: measurements, not yet a judgement.
+
+Every measurement compares the CT rendered at the pose with the X-rays, in the same way for all methods.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from .correspondences import Matches, Scene
+from .errors import DegenerateError
+from .image_gradient import image_gradient, masked_gradient
+from .joint_system import contour_centre, joint_system, view_system
+from .patch_matching import PatchMatching, best_offsets, match_scores, sample_patches, unit_patches
+from .patch_steps import Look, part_at, scene_at, steps_from
+from .poses import invert_pose, motion_about, transform_points
+from .ppc import SolverSettings, solve_ppc
+from .region import depth_of
+from .rival_places import rival_places
+from .rivals import judged_poses
+from .setup import RegistrationSetup
+from .uncertainty import Uncertainty, pose_uncertainty
+from .xray import XRay
+
+JUDGED_SIDE, JUDGED_MARGIN_MM = 128, 15.0
+FINE = Look(224, 10.0, 300, 6.0)
+"""How the correspondences at the result itself are measured."""
+TRIAL = Look(100, 25.0, 180, 9.0)
+"""How rivals and restarts go their steps."""
+TRIAL_STEPS = 2
+TRIAL_DAMPING = 1e-4
+RESTARTS = (((1.5, -1.5, 2.0), (3.0, -2.0, 0.0)),)
+"""Turns in degrees about the first camera's axes, and shifts in mm along them, from which the result is found again."""
+SAME_MM = 3.0
+"""Poses that show the CT's surface nearer than this to the result are no rivals of it."""
+CLOSE_MM = 1.0
+"""A correspondence this near to where the contour is drawn is found."""
+BACK_PX = 1.0
+"""A match is confirmed when its way back ends this near to where it began."""
+ZOOM_STEP = 0.01
+FEWEST = 30
+
+
+@dataclass(frozen=True)
+class SelfCheck:
+    """The measurements. Shares and similarities are of the view that is worst.
+
+    similarity: edge similarity at the pose (-1 to 1); elsewhere: of the best rival after a few steps; restarted: of a
+    restart that ended elsewhere (0: none did); correlation and
+    correlation_elsewhere: of the CT moved over the image, at the pose and at the best other place; found: share of the
+    contour points that are found in the X-ray within 1 mm; confirmed: share whose match, followed back, returns;
+    offset_mm: median distance of contour points from their matches; scatter_mm: standard deviation of the residuals of
+    the PPC solution; pull_mm: how far the correspondences still want to move the CT, across the viewing direction;
+    spread_mm: mean distance at which restarts end from the result, as seen; depth_moved: from the start, along the beam
+    of a single view, as a share of the distance from the source; zoom: by how much the X-ray seems magnified beyond
+    what the geometry allows (a share, 0 where it fits), zoom_error: its standard deviation; contour_points: contour
+    points in the fields of all views.
+    """
+
+    similarity: float
+    elsewhere: float
+    restarted: float
+    correlation: float
+    correlation_elsewhere: float
+    found: float
+    confirmed: float
+    offset_mm: float
+    scatter_mm: float
+    pull_mm: float
+    spread_mm: float
+    depth_moved: float
+    zoom: float
+    zoom_error: float
+    contour_points: int
+    uncertainty: Uncertainty
+
+    def numbers(self) -> dict[str, float]:
+        """The measurements by name, without the uncertainty."""
+        return {each.name: getattr(self, each.name) for each in fields(self) if each.name != "uncertainty"}
+
+
+def check_result(
+    setup: RegistrationSetup, xrays: Sequence[XRay], ct_to_world: Tensor, start: Tensor | None = None
+) -> SelfCheck | None:
+    """Measure a pose (4, 4) ct_to_world; None where there is too little to measure (the CT hardly in the picture).
+
+    start: the pose (4, 4) that the user gave, where it means more than an orientation.
+    """
+    try:
+        places = [rival_places(setup, xray, ct_to_world) for xray in xrays]
+        fine = _Fine.at(setup, xrays, ct_to_world)
+    except DegenerateError:
+        return None
+    if fine is None:
+        return None
+    ranked = sorted(
+        (score / max(place.here, 0.05), index, pose)
+        for index, place in enumerate(places)
+        for score, pose in zip(place.scores, place.poses, strict=True)
+    )
+    rivals = [pose for _, _, pose in ranked[::-1][:2]]
+    axes = invert_pose(xrays[0].camera.world_to_camera)[:3, :3]
+    restarts = [
+        motion_about(axes @ torch.deg2rad(_vector(turn)), axes @ _vector(shift), fine.centre) @ ct_to_world
+        for turn, shift in RESTARTS
+    ]
+    ended = [steps_from(setup, xrays, pose, TRIAL, TRIAL_STEPS, TRIAL_DAMPING) for pose in (*rivals, *restarts)]
+    apart = [math.inf if pose is None else seen_distance(setup, xrays, pose, ct_to_world) for pose in ended]
+    others = [number for number, mm in enumerate(apart) if ended[number] is not None and mm > SAME_MM]
+    scores = judged_poses(
+        setup, xrays, [ct_to_world, *(ended[number] for number in others)], JUDGED_SIDE, JUDGED_MARGIN_MM
+    )
+    best = [
+        max((score for score, number in zip(scores[1:], others, strict=True) if number in which), default=0.0)
+        for which in (range(len(rivals)), range(len(rivals), len(ended)))
+    ]
+    alone = scores[:1]
+    if len(xrays) > 1:
+        alone = [judged_poses(setup, [xray], [ct_to_world], JUDGED_SIDE, JUDGED_MARGIN_MM)[0] for xray in xrays]
+    worst = min(range(len(xrays)), key=lambda i: places[i].here - places[i].scores[0])
+    return SelfCheck(
+        similarity=min(alone),
+        elsewhere=best[0] - scores[0] + min(alone),
+        restarted=best[1] - scores[0] + min(alone),
+        correlation=places[worst].here,
+        correlation_elsewhere=places[worst].scores[0],
+        spread_mm=sum(min(mm, 50.0) for mm in apart[len(rivals) :]) / len(restarts),
+        depth_moved=_depth_moved(setup, xrays, ct_to_world, start),
+        **fine.numbers,
+    )
+
+
+def _depth_moved(setup: RegistrationSetup, xrays: Sequence[XRay], pose: Tensor, start: Tensor | None) -> float:
+    """How far the CT came nearer or went farther along the beam of a single view, as a share of its distance."""
+    if start is None or len(xrays) > 1:
+        return 0.0
+    camera = xrays[0].camera
+    now, before = (depth_of(setup.surface, camera.ct_to_camera(each)) for each in (pose, start))
+    return abs(now - before) / max(now, 1.0)
+
+
+def seen_distance(setup: RegistrationSetup, xrays: Sequence[XRay], pose: Tensor, reference: Tensor) -> float:
+    """Mean distance in mm of the CT's surface at a pose from the rays through it at another, over the worst view."""
+    points = setup.surface.points[:: max(1, len(setup.surface.points) // 500)].to("cpu", torch.float64)
+    largest = 0.0
+    for xray in xrays:
+        a = transform_points(xray.camera.ct_to_camera(pose), points)
+        b = transform_points(xray.camera.ct_to_camera(reference), points)
+        ray = b / b.norm(dim=-1, keepdim=True)
+        across = a - (a * ray).sum(-1, keepdim=True) * ray
+        largest = max(largest, float(across.norm(dim=-1).mean()))
+    return largest
+
+
+@dataclass(frozen=True)
+class _Fine:
+    """What the correspondences at the pose itself say."""
+
+    centre: Tensor
+    numbers: dict
+
+    @classmethod
+    def at(cls, setup: RegistrationSetup, xrays: Sequence[XRay], pose: Tensor) -> _Fine | None:
+        scenes = [scene_at(setup, part_at(setup, xray, pose, FINE), pose, FINE) for xray in xrays]
+        finder = PatchMatching()
+        matches = [finder.find(scene) for scene in scenes]
+        centre = contour_centre(scenes, pose)
+        if min(int((found.weights > 0.01).sum()) for found in matches) < 6:
+            return None
+        shares = [_shares(scene, found) for scene, found in zip(scenes, matches, strict=True)]
+        counts = [count for *_, count in shares]
+        if min(counts) < FEWEST:
+            return None
+        system = joint_system(scenes, matches, pose)
+        solution = solve_ppc(system, SolverSettings(damping=1e-6))
+        turned = motion_about(solution.unknowns[:3] / system.length, solution.unknowns[3:], system.centre) @ pose
+        zooms = [_zoom(scene, found, pose, centre) for scene, found in zip(scenes, matches, strict=True)]
+        zoom, error = max(zooms, key=lambda z: abs(z[0]) / (z[1] + 0.01))
+        numbers = {
+            "found": min(share for share, *_ in shares),
+            "confirmed": min(share for _, share, *_ in shares),
+            "offset_mm": max(offset for _, _, offset, _ in shares),
+            "scatter_mm": float(solution.scale),
+            "pull_mm": seen_distance(setup, xrays, turned, pose),
+            "zoom": zoom,
+            "zoom_error": error,
+            "contour_points": sum(counts),
+            "uncertainty": pose_uncertainty(system, solution, xrays[0].camera.world_to_camera),
+        }
+        return cls(centre, numbers)
+
+
+def _shares(scene: Scene, matches: Matches) -> tuple[float, float, float, int]:
+    """Of the contour points in the valid field: the share found near, the share confirmed, the median offset in mm of
+    those matched at all, and their number."""
+    pixel_mm = float(scene.points_in_camera[:, 2].median()) / float(scene.camera.intrinsics[1, 1])
+    u, v = scene.contour.pixels.round().to(torch.int64).unbind(-1)
+    rows, columns = scene.size
+    inside = scene.xray.mask[0, 0][v.clamp(0, rows - 1), u.clamp(0, columns - 1)]
+    count = int(inside.sum())
+    if count == 0:
+        return 0.0, 0.0, 10.0, 0
+    along = (matches.flow * scene.normals).sum(-1).abs()
+    matched = (matches.weights > 0.01) & inside
+    near = matched & (along * pixel_mm < CLOSE_MM)
+    back = _way_back(scene, matches)
+    confirmed = near & (back.abs() < BACK_PX)
+    offset = float((along[matched] * pixel_mm).median()) if bool(matched.any()) else 10.0
+    return float(near.sum()) / count, float(confirmed.sum()) / count, offset, count
+
+
+def _way_back(scene: Scene, matches: Matches) -> Tensor:
+    """Distance (M,) in pixels along the normal between a point and where its match, looked for in the DRR, returns."""
+    settings = PatchMatching().settings
+    found = image_gradient(scene.xray.line_integral, settings.smoothing)
+    templates = unit_patches(
+        sample_patches(found, matches.pixels, scene.normals, settings.half_size, settings.half_size)
+    )
+    gradient, valid = masked_gradient(scene.drr, torch.ones_like(scene.xray.mask), settings.smoothing)
+    reach = round(scene.progress.search_px)
+    scores = match_scores(
+        matches.pixels, scene.normals, templates, gradient, valid, reach, settings.half_size, settings.least_valid
+    )
+    offset, _, _ = best_offsets(scores, settings.rival_distance)
+    return offset - reach + (matches.flow * scene.normals).sum(-1)
+
+
+def _zoom(scene: Scene, matches: Matches, pose: Tensor, centre: Tensor) -> tuple[float, float]:
+    """The change of focal length (a share) with which one view's correspondences fit best, and its standard deviation.
+
+    PPC with a seventh unknown: to be told from a change of depth it needs contours at different depths.
+    """
+    base = view_system(scene, matches, pose, centre)
+    sides = [view_system(scene, matches, pose, centre, 1 + step).right for step in (-ZOOM_STEP, ZOOM_STEP)]
+    column = (sides[0] - sides[1]) / (2 * ZOOM_STEP)
+    length = float(column.abs().max().clamp_min(1e-9))
+    rows = torch.cat([base.rows, column[:, None] / length], -1)
+    normal, weights, right = None, base.weights, base.right
+    unknowns = torch.zeros(7, dtype=torch.float64)
+    for _ in range(6):
+        normal = (rows * weights[:, None]).T @ rows
+        trace = normal.diagonal().sum()
+        normal = normal + (1e-9 * trace + 1e-12) * torch.eye(7, dtype=torch.float64)
+        unknowns = torch.linalg.solve(normal, (rows * weights[:, None]).T @ right)
+        residuals = rows @ unknowns - right
+        scale = (1.4826 * residuals[base.weights > 0.01].abs().median()).clamp_min(0.05)
+        weights = base.weights * torch.exp(-0.5 * (residuals / scale) ** 2)
+    total = weights.sum().clamp_min(1e-9)
+    count = total**2 / (weights**2).sum().clamp_min(1e-12)
+    variance = (weights * residuals**2).sum() / total
+    inverse = torch.linalg.inv(normal / total * count)
+    return float(unknowns[6]) / length, float((inverse[6, 6] * variance).clamp_min(0).sqrt()) / length
+
+
+def _vector(values: Sequence[float]) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64)
