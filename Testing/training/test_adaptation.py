@@ -19,6 +19,7 @@ from DeepReg2D3DLib.engine.weights import load_network, read_manifest, save_netw
 from DeepReg2D3DLib.training import adaptation
 from DeepReg2D3DLib.training.acquisition import draw_view_rotations
 from DeepReg2D3DLib.training.adaptation import NETWORK, AdaptationOptions, adapt, adaptation_config
+from DeepReg2D3DLib.training.config import TrainConfig
 from DeepReg2D3DLib.training.held_out import Errors, compare
 from DeepReg2D3DLib.training.maker import ring_folder, slots_of
 from DeepReg2D3DLib.training.patient_volumes import PatientVolumes, aim_of
@@ -42,7 +43,7 @@ def ct() -> Volume:
 
 def installed(folder, architecture):
     torch.manual_seed(0)
-    description = {"training": {"configuration": {"sample": SMALL_SAMPLE, "iterations": 2, "xrays": 2, "nonsense": 1}}}
+    description = {"training": {"configuration": {"sample": SMALL_SAMPLE, "iterations": 2, "xrays": 64, "nonsense": 1}}}
     save_network(NETWORK, build_network(architecture, TINY[architecture]), architecture, description, folder)
     return folder
 
@@ -93,7 +94,7 @@ def check_run(ct, tmp_path, architecture):
     before = (models / f"{NETWORK}.pt").read_bytes()
     told = []
     found = adapt(ct, AdaptationOptions(30, CPU, models=models), out, told.append)
-    assert found.steps == 6 and found.samples == 24 and len(found.before.after_mm) == 16
+    assert found.steps == 6 and found.samples == 48 and len(found.before.after_mm) == 16
     assert [r["stage"] for r in told if r["stage"] != "training"] == ["preparing", "before", "after"]
     assert found.status == ("kept" if found.verdict.helps else "refused")
     assert sorted(path.name for path in out.iterdir()) == (
@@ -168,12 +169,25 @@ def test_configuration_follows_the_installed_training_and_ignores_what_it_does_n
     entry = {
         "architecture": "pointflow",
         "config": {"hidden": 16},
-        "training": {"configuration": {"iterations": 3, "gamma": 0.7, "xrays": "many", "sample": {"rows": 64}}},
+        "training": {
+            "configuration": {
+                "iterations": 3,
+                "gamma": 0.7,
+                "xrays": 32,
+                "train_points": "many",
+                "sample": {"rows": 64},
+            }
+        },
     }
-    config = adaptation_config(entry, 5, None)
+    config = adaptation_config(entry, 5, None, CPU)
     assert (config.iterations, config.gamma, config.seed, config.sample.rows) == (3, 0.7, 5, 64)
-    assert config.xrays == 4 and config.network == {"hidden": 16} and config.matching_steps == 0
-    assert adaptation_config({"architecture": "raft", "config": {}}, 0, None).architecture == "raft"
+    assert (
+        config.xrays == 4
+        and config.train_points == TrainConfig().train_points
+        and config.network == {"hidden": 16}
+        and config.matching_steps == 0
+    )
+    assert adaptation_config({"architecture": "raft", "config": {}}, 0, None, CPU).architecture == "raft"
 
 
 @pytest.fixture(scope="module")

@@ -46,6 +46,8 @@ SHORTEST_MINUTES = 0.5
 LEARNING_RATE = 3e-4
 """A tenth or so of what the networks were trained with: they are to be changed, not to be replaced."""
 WARMUP_STEPS = 20
+XRAYS = {"cpu": 4, "cuda": 16}
+"""A step's X-rays: minutes on a CPU must be some hundred steps."""
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -111,7 +113,7 @@ def adapt(ct: Volume, options: AdaptationOptions, out: Path, report: Report) -> 
         raise InputError(f"{out}: holds network weights already; choose another folder.")
     entry = read_manifest(options.models).get(NETWORK)
     installed = load_network(NETWORK, options.device, options.models)
-    config = adaptation_config(entry, options.seed, options.aim)
+    config = adaptation_config(entry, options.seed, options.aim, options.device)
     work = out / "work"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
@@ -133,7 +135,7 @@ def adapt(ct: Volume, options: AdaptationOptions, out: Path, report: Report) -> 
     return found
 
 
-def adaptation_config(entry: dict[str, Any], seed: int, aim: Aim | None) -> TrainConfig:
+def adaptation_config(entry: dict[str, Any], seed: int, aim: Aim | None, device: torch.device) -> TrainConfig:
     """The training that a manifest's entry describes, slowed down."""
     trained = entry.get("training", {}).get("configuration", {})
     sample = SampleConfig(**_known(SampleConfig(), trained.get("sample", {})))
@@ -145,6 +147,7 @@ def adaptation_config(entry: dict[str, Any], seed: int, aim: Aim | None) -> Trai
         network=dict(entry["config"]),
         stage="flow",
         seed=seed,
+        xrays=XRAYS[device.type],
         learning_rate=LEARNING_RATE,
         warmup_steps=WARMUP_STEPS,
         matching_share=0.0,

@@ -12,7 +12,7 @@ from .curves import ticks
 def plot_adaptation(curve: Sequence[Mapping[str, float]], path: Path) -> None:
     """Draw the held-out errors that choose the best moment, over the steps; the first are the installed network's."""
     errors = [(float(entry["step"]), entry["step_mm"]) for entry in curve]
-    last, highest = max(1.0, errors[-1][0]), 1.15 * max(value for _, value in errors)
+    last, highest = max(1.0, errors[-1][0]), 1.4 * max(value for _, value in errors)
     chart = Chart(
         "Held-out poses of this CT: median error after one step",
         Axis("training step", 0, last, ticks(last)),
