@@ -142,9 +142,9 @@ def _halved_where_fine(hu: Tensor, ijk_to_ct: Tensor, settings: SurfaceSettings)
 
 def _compressed(hu: Tensor, settings: SurfaceSettings) -> Tensor:
     """HU (any shape) with everything below ``bone_hu`` flattened and metal cut, float32."""
-    above = (hu - settings.bone_hu).clamp(0.0, settings.metal_hu - settings.bone_hu)
-    below = (hu.clamp_min(-1000.0) - settings.bone_hu).clamp_max(0.0)
-    return above + settings.soft_tissue_slope * below
+    beyond = hu - settings.bone_hu
+    above = beyond.clamp(0.0, settings.metal_hu - settings.bone_hu)
+    return above.add_(beyond.clamp_(-1000.0 - settings.bone_hu, 0.0), alpha=settings.soft_tissue_slope)
 
 
 def _binomial(values: Tensor, axis: int, passes: int) -> Tensor:
@@ -204,22 +204,30 @@ def _edges_in_slab(
     depth, height, width = strength.shape
     inside = (k > 1) & (k < depth - 2) & (j > 1) & (j < height - 2) & (i > 1) & (i < width - 2)
     k, j, i = k[inside], j[inside], i[inside]
-    g_index = torch.stack([g[k, j, i] for g in index_gradient], dim=-1)
+    at = (k * height + j) * width + i
+    g_index = torch.stack([g.reshape(-1).index_select(0, at) for g in index_gradient], dim=-1)
     gradients = g_index @ inverse  # rows of A^-T g
-    centre = strength[k, j, i]
+    centre = strength.reshape(-1).index_select(0, at)
     direction = (gradients / centre[:, None]) @ inverse.T  # unit mm along the gradient, in voxels
     step = direction / direction.abs().amax(-1, keepdim=True)
     position = torch.stack([i, j, k], dim=-1).to(torch.float32)
     ahead = _trilinear(strength, position + step)
+    position, step, gradients, centre, ahead = _kept(centre >= ahead, position, step, gradients, centre, ahead)
     behind = _trilinear(strength, position - step)
-    peak = (centre >= ahead) & (centre > behind)
-    position, step, gradients = position[peak], step[peak], gradients[peak]
-    centre, ahead, behind = centre[peak], ahead[peak], behind[peak]
+    position, step, gradients, centre, ahead, behind = _kept(
+        centre > behind, position, step, gradients, centre, ahead, behind
+    )
     curvature = (ahead - 2 * centre + behind).clamp_max(-1e-6)
     offset = (0.5 * (behind - ahead) / curvature).clamp(-0.5, 0.5)
     position = position + offset[:, None] * step
     position[:, 2] += low
     return position, gradients
+
+
+def _kept(mask: Tensor, *values: Tensor) -> list[Tensor]:
+    """Of each tensor (M, ...) the entries where mask (M,) is true."""
+    chosen = mask.nonzero()[:, 0]
+    return [each.index_select(0, chosen) for each in values]
 
 
 def _trilinear(values: Tensor, positions: Tensor) -> Tensor:
@@ -232,12 +240,14 @@ def _trilinear(values: Tensor, positions: Tensor) -> Tensor:
     flat = values.reshape(-1)
     corner = (k * height + j) * width + i
     a, b, c = fraction.unbind(-1)
+    sides_a, sides_b, sides_c = ((1 - share, share) for share in (a, b, c))
+    plane = [[side_a * side_b for side_a in sides_a] for side_b in sides_b]
     result = torch.zeros_like(a)
     for dk in (0, 1):
         for dj in (0, 1):
             for di in (0, 1):
-                weight = (a if di else 1 - a) * (b if dj else 1 - b) * (c if dk else 1 - c)
-                result += weight * flat[corner + (dk * height + dj) * width + di]
+                found = flat.index_select(0, corner + ((dk * height + dj) * width + di))
+                result += found.mul_(plane[dj][di] * sides_c[dk])
     return result
 
 
