@@ -27,12 +27,15 @@ def widgets_of(widget) -> dict:
 
 
 def views_picture(session):
-    """X-rays above, 3D view below, as the module's layout has them."""
+    """X-rays above, 3D view and slices of the CT below, as the module's layout has them."""
     import slicer
     from PySide6 import QtGui
 
     manager = slicer.app.layoutManager()
-    picture = QtGui.QImage(2 * VIEW + 6, 2 * VIEW + 6, QtGui.QImage.Format_RGB32)
+    slices = session.layout.ct_slice_nodes
+    width, third = 2 * VIEW + 6, (2 * VIEW - 6) // 3
+    height = 2 * VIEW + 6 + (third + 6 if slices else 0)
+    picture = QtGui.QImage(width, height, QtGui.QImage.Format_RGB32)
     picture.fill(QtGui.QColor("black"))
     painter = QtGui.QPainter(picture)
     with tempfile.TemporaryDirectory() as folder:
@@ -43,15 +46,13 @@ def views_picture(session):
             painter.drawImage(index * (VIEW + 6), 0, QtGui.QImage(f"{folder}/x{index}.png"))
         three = manager.threeDWidget(0).threeDView()
         three.resize(2 * VIEW + 6, VIEW)
-        three.renderer.ResetCamera()
-        camera = three.renderer.GetActiveCamera()
-        camera.SetFocalPoint(0, 0, 0)
-        camera.SetPosition(-900, 2300, 650)
-        camera.SetViewUp(0, 0, 1)
-        camera.SetViewAngle(24)
         three.renderer.ResetCameraClippingRange()
         three.picture(f"{folder}/3d.png")
         painter.drawImage(0, VIEW + 6, QtGui.QImage(f"{folder}/3d.png"))
+        for index, node in enumerate(slices):
+            manager.sliceWidget(node.GetLayoutName()).sliceView().picture(f"{folder}/ct{index}.png")
+            shown = QtGui.QImage(f"{folder}/ct{index}.png").scaled(third, third)
+            painter.drawImage(index * (third + 6), 2 * VIEW + 12, shown)
     painter.end()
     return picture
 
@@ -74,6 +75,33 @@ def save(widget, views, path: Path) -> None:
     painter.end()
     whole.scaledToWidth(1200, QtCore.Qt.SmoothTransformation).save(str(path), quality=85)
     print(path, path.stat().st_size // 1024, "KiB")
+
+
+def slicer_host_view(node):
+    import slicer
+
+    return slicer.app.layoutManager().sliceWidget(node.GetLayoutName())
+
+
+def place_landmarks(logic) -> None:
+    """Four landmarks at the registered pose, clicked a pixel or so beside where they are seen."""
+    import numpy as np
+    from DeepReg2D3DLib.mrml.frames import ras_from_lps
+    from DeepReg2D3DLib.mrml.xray_node import camera_of
+
+    lists, pose = logic.session.landmarks, logic.pose()
+    generator = np.random.default_rng(1)
+    for shift in ((35, 20, 60), (-40, 15, 50), (20, -30, -40), (-30, -20, 10)):
+        row = lists.add()
+        place = logic.session.pose.centre + np.array(shift)
+        points, index = lists._point(row, 0)
+        points.SetNthControlPointPosition(index, *ras_from_lps(place))
+        for column, xray in enumerate(lists.xrays, start=1):
+            camera = camera_of(xray)
+            pixel = camera.project((pose @ np.append(place, 1.0))[None, :3])[0] + generator.normal(0, 1, 2)
+            points = lists._list(column, make=True)
+            index = lists._new_point(points, lists.names[row])
+            points.SetNthControlPointPositionWorld(index, *ras_from_lps(camera.detector_points(pixel)))
 
 
 def main(folder: Path) -> None:
@@ -106,6 +134,22 @@ def main(folder: Path) -> None:
         host.process_events(0.3)
         picture = views_picture(logic.session).copy(0, 0, 2 * VIEW + 6, VIEW)
         picture.scaledToWidth(800).save(str(folder / f"{mode.value}.jpg"), quality=85)
+    logic.parameters.overlayMode, logic.parameters.showPoints, logic.parameters.showFlow = (
+        OverlayMode.EDGES,
+        False,
+        False,
+    )
+    place_landmarks(logic)
+    logic.addRegionBox()
+    logic.parameters.showCtSlices = True
+    ui["landmarksGroup"].collapsed = False
+    logic.startFromLandmarks()
+    assert host.wait_for(lambda: logic.session.inputs.ready, 180)
+    host.process_events(6.0)
+    for node in logic.session.layout.ct_slice_nodes:  # made when they are asked for: fitted with their size
+        slicer_host_view(node)
+    logic.session.fit_views()
+    save(widget, views_picture(logic.session), folder / "landmarks.jpg")
     ui["editViewButton"].click()
     host.process_events(0.3)
     ui["inputsSection"].grab().toImage().save(str(folder / "geometry.png"))

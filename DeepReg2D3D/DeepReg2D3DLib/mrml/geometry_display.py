@@ -89,11 +89,11 @@ def _middle(camera: XRayCamera) -> np.ndarray:
     return np.array([0.5 * (camera.columns - 1), 0.5 * (camera.rows - 1)])
 
 
-def _arm(source: np.ndarray, detector: np.ndarray) -> vtk.vtkPolyData:
-    """A half circle from the source to the detector's middle, round the patient's feet or the side that is free.
+def _arc(source: np.ndarray, detector: np.ndarray) -> np.ndarray:
+    """Points (N, 3) of a half circle from the source to the detector's middle, all in world RAS.
 
-    It lies in the plane of the beam's axis and the patient's long axis, as the C does when its stand is at the feet;
-    a beam along the patient has it at the side.
+    It lies in the plane of the beam's axis and the patient's long axis, round the feet, as the C does when its stand is
+    there; a beam along the patient has it at the side.
     """
     axis = detector - source
     length = np.linalg.norm(axis)
@@ -101,10 +101,13 @@ def _arm(source: np.ndarray, detector: np.ndarray) -> vtk.vtkPolyData:
     away = np.array([0.0, 0.0, -1.0]) if abs(axis[2]) < 0.9 else np.array([1.0, 0.0, 0.0])
     away = away - (away @ axis) * axis
     away /= np.linalg.norm(away)
-    angles = np.linspace(0.0, np.pi, _ARM_STEPS)
-    middle, radius = 0.5 * (source + detector), 0.5 * length
+    angles = np.linspace(0.0, np.pi, _ARM_STEPS)[:, None]
+    return 0.5 * (source + detector) - 0.5 * length * (np.cos(angles) * axis - np.sin(angles) * away)
+
+
+def _arm(source: np.ndarray, detector: np.ndarray) -> vtk.vtkPolyData:
     line = vtk.vtkPolyData()
-    line.SetPoints(_points(middle - radius * (np.cos(a) * axis - np.sin(a) * away) for a in angles))
+    line.SetPoints(_points(_arc(source, detector)))
     cells = vtk.vtkCellArray()
     cells.InsertNextCell(_ARM_STEPS)
     for index in range(_ARM_STEPS):
@@ -120,10 +123,14 @@ def _arm(source: np.ndarray, detector: np.ndarray) -> vtk.vtkPolyData:
 
 
 def extent_of(xray_nodes) -> np.ndarray:
-    """World points (N, 3) RAS that a look at the whole C-arm has to hold: sources and detectors' corners."""
-    cameras = [camera_of(node) for node in xray_nodes]
-    places = [np.vstack([camera.source[None], camera.corners()]) for camera in cameras if camera is not None]
-    return ras_from_lps(np.concatenate(places)) if places else np.zeros((0, 3))
+    """World points (N, 3) RAS that a look at the whole has to hold: sources, detectors' corners, C-arms."""
+    places = [np.zeros((0, 3))]
+    for camera in map(camera_of, xray_nodes):
+        if camera is not None:
+            source = ras_from_lps(camera.source)
+            places += [ras_from_lps(camera.corners())]
+            places += [_arc(source, ras_from_lps(camera.detector_points(_middle(camera))))]
+    return np.concatenate(places)
 
 
 def _points(places) -> vtk.vtkPoints:
