@@ -111,20 +111,20 @@ def main(folder: Path) -> None:
 
     views.SIZE = (VIEW, VIEW)
     widget = host.load_module(ROOT / "DeepReg2D3D" / "DeepReg2D3D.py")
-    from DeepReg2D3DLib.gui.choices import Method, OverlayMode
+    from DeepReg2D3DLib.gui.choices import Method, OverlayMode, Preset
 
     logic, ui = widget.logic, widgets_of(widget)
     logic.message.connect(lambda text: text and print("message:", text))
     widget.parent.resize(PANEL_WIDTH, PANEL_HEIGHT)
     widget.parent.show()
     host.process_events(0.2)
-    logic.parameters.method = Method.DPPC
+    logic.parameters.method, logic.parameters.preset = Method.DPPC, Preset.FAST
     ui["loadSampleButton"].click()
-    assert host.wait_for(lambda: logic.session.inputs.ready and logic.session.live.drawn > 1, 180)
+    assert host.wait_for(lambda: logic.session.inputs.ready and logic.session.live.drawn > 1, 600)
     host.process_events(4.0)
     save(widget, views_picture(logic.session), folder / "start.jpg")
     ui["registerButton"].click()
-    assert host.wait_for(lambda: logic.result() is not None, 300)
+    assert host.wait_for(lambda: logic.result() is not None, 1200)
     host.process_events(2.0)
     save(widget, views_picture(logic.session), folder / "registered.jpg")
     for mode in (OverlayMode.BLEND, OverlayMode.EDGES, OverlayMode.CHECKERBOARD, OverlayMode.DIFFERENCE):
@@ -144,7 +144,7 @@ def main(folder: Path) -> None:
     logic.parameters.showCtSlices = True
     ui["landmarksGroup"].collapsed = False
     logic.startFromLandmarks()
-    assert host.wait_for(lambda: logic.session.inputs.ready, 180)
+    assert host.wait_for(lambda: logic.session.inputs.ready, 600)
     host.process_events(6.0)
     for node in logic.session.layout.ct_slice_nodes:  # made when they are asked for: fitted with their size
         slicer_host_view(node)

@@ -13,7 +13,7 @@ import slicer
 import vtk
 
 from ..worker.signals import Signal
-from .cleanup import add, remove, tagged
+from .cleanup import ROLE, add, remove
 from .frames import lps_from_ras, matrix_from_vtk, transform_to_ras
 from .pose import PoseController
 
@@ -156,7 +156,7 @@ class LandmarkLists:
         if xrays != self._xrays:
             self.stop_placing()
         self._xrays = list(xrays)
-        for points in tagged(self._scene, ROLE_XRAY):
+        for points in self._lists(ROLE_XRAY):
             if points.GetNodeReference(_XRAY) is None:
                 remove(self._scene, points)
         self._follow_pixels()
@@ -175,7 +175,7 @@ class LandmarkLists:
         ids = [view.GetID() for view in others if view not in views.values()]
         if self._list(0) is not None:
             _show_only_in(self._list(0).GetDisplayNode(), ids)
-        for points in tagged(self._scene, ROLE_XRAY):
+        for points in self._lists(ROLE_XRAY):
             xray = points.GetNodeReference(_XRAY)
             view = views.get(xray.GetID()) if xray is not None else None
             points.GetDisplayNode().SetVisibility(view is not None)
@@ -208,17 +208,23 @@ class LandmarkLists:
 
     # --- inside ----------------------------------------------------------------------------------------------------
 
+    def _lists(self, role: str) -> list:
+        """Our lists of a role. Not by looking through all nodes: the table asks for each of its cells."""
+        count = self._scene.GetNumberOfNodesByClass(_CLASS)
+        nodes = [self._scene.GetNthNodeByClass(index, _CLASS) for index in range(count)]
+        return [node for node in nodes if node.GetAttribute(ROLE) == role]
+
     def _list(self, column: int, make: bool = False):
         """The markups list of a column; None where there is none yet."""
         if column == 0:
-            found = next(iter(tagged(self._scene, ROLE_CT)), None)
+            found = next(iter(self._lists(ROLE_CT)), None)
             if found is None and make:
                 found = self._new_list("CT landmarks", ROLE_CT, _CT_COLOR)
                 self.follow_pose_node()
                 self.show_in(self._views)
             return found
         xray = self._xrays[column - 1]
-        found = next((n for n in tagged(self._scene, ROLE_XRAY) if n.GetNodeReference(_XRAY) is xray), None)
+        found = next((n for n in self._lists(ROLE_XRAY) if n.GetNodeReference(_XRAY) is xray), None)
         if found is None and make:
             found = self._new_list(f"{xray.GetName()} landmarks", ROLE_XRAY, _XRAY_COLOR)
             found.SetNodeReferenceID(_XRAY, xray.GetID())
@@ -269,7 +275,7 @@ class LandmarkLists:
     def _observe(self) -> None:
         for node, tag in self._observed:
             node.RemoveObserver(tag)
-        lists = tagged(self._scene, ROLE_CT) + tagged(self._scene, ROLE_XRAY)
+        lists = self._lists(ROLE_CT) + self._lists(ROLE_XRAY)
         self._observed = [
             (points, points.AddObserver(getattr(slicer.vtkMRMLMarkupsNode, event), self._on_point))
             for points in lists
