@@ -22,7 +22,7 @@ def views(widget, host, monkeypatch):
     ct.SetSpacing(6, 6, 6)
     xray = create_xray_node(slicer.mrmlScene, np.zeros((300, 400), np.float32), assumed_camera(400, 300, "AP"))
     logic.parameters.ct, logic.parameters.xrays = ct, [xray]
-    host.process_events(0.2)
+    assert host.wait_for(lambda: len(logic.session.live.overlays) == 1, 30)
     return SimpleNamespace(logic=logic, ct=ct, xray=xray, session=logic.session)
 
 
@@ -196,5 +196,5 @@ def test_a_deleted_region_is_the_whole_ct_again(views, ui, click, host):
 
     click(ui.regionNewButton)
     slicer.mrmlScene.RemoveNode(views.logic.region())
-    host.process_events(0.1)
-    assert views.logic.region() is None and views.session.inputs.region is None
+    assert host.wait_for(lambda: views.session.inputs.region is None, 30)
+    assert views.logic.region() is None

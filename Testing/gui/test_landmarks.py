@@ -37,8 +37,7 @@ def case(widget, host, monkeypatch):
         for name, lateral in zip(NAMES, (False, True), strict=True)
     ]
     logic.parameters.ct, logic.parameters.xrays = ct, xrays
-    host.process_events(0.2)
-    assert logic.session.layout.is_shown
+    assert host.wait_for(lambda: logic.session.layout.is_shown and len(logic.session.live.overlays) == 2, 30)
 
     def solve(marks, on_done, on_error):
         views = {
@@ -234,11 +233,11 @@ def test_landmarks_of_a_removed_xray_are_hidden_and_come_back(case, host):
     place_by_hand(case, "a", POINTS[0], np.eye(4))
     lateral = case.lists._list(2)
     case.logic.removeXray(case.xrays[1])
-    host.process_events(0.1)
-    assert not lateral.GetDisplayNode().GetVisibility() and len(case.lists.pairs()[0]["clicks"]) == 1
+    assert host.wait_for(lambda: not lateral.GetDisplayNode().GetVisibility(), 30)
+    assert len(case.lists.pairs()[0]["clicks"]) == 1
     case.logic.parameters.xrays = case.xrays
-    host.process_events(0.1)
-    assert lateral.GetDisplayNode().GetVisibility() and len(case.lists.pairs()[0]["clicks"]) == 2
+    assert host.wait_for(lambda: lateral.GetDisplayNode().GetVisibility(), 30)
+    assert len(case.lists.pairs()[0]["clicks"]) == 2
 
 
 def test_names_are_unique(case, ui):

@@ -14,7 +14,7 @@ _AXES = {"Axial": (0, 1), "Sagittal": (1, 2), "Coronal": (0, 2)}
 _MARGIN = 1.02
 _3D_FROM = np.array([-0.35, 0.9, 0.26])
 _3D_FROM = _3D_FROM / np.linalg.norm(_3D_FROM)
-_3D_MARGIN = 0.85
+_3D_MARGIN = 0.6
 
 
 def slice_to_ras(xray_node) -> np.ndarray:
