@@ -251,8 +251,8 @@ class _Session:
     def _start_makers(self, volumes: PatientVolumes) -> list[SampleRing]:
         count = 1
         if self.device.type == "cuda":
-            # As many volumes as makers, each of which keeps some of them on the device.
-            count = min(4, max(1, (os.cpu_count() or 2) - 1))
+            # Each keeps a part of the volumes on the device, and waits until the first of them is made.
+            count = min(2, max(1, (os.cpu_count() or 2) - 1))
             threading.Thread(target=lambda: list(volumes.volumes()), daemon=True).start()
         plan = MakerPlan(
             self.work, volumes, self.config.sample, self.config.seed, os.getpid(), str(self.device), 0, count
