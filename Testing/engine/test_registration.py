@@ -8,11 +8,13 @@ import types
 import pytest
 import torch
 from DeepReg2D3DLib.engine.camera import Camera
+from DeepReg2D3DLib.engine.confidence import Confidence, light_of
 from DeepReg2D3DLib.engine.correspondences import Matches, Scene
 from DeepReg2D3DLib.engine.drr import DrrRenderer
 from DeepReg2D3DLib.engine.errors import DegenerateError, InputError
 from DeepReg2D3DLib.engine.methods import Method
 from DeepReg2D3DLib.engine.metrics import mrpd, mtre
+from DeepReg2D3DLib.engine.patch_matching import PatchMatching
 from DeepReg2D3DLib.engine.poses import exp_rotation, make_pose, motion_about
 from DeepReg2D3DLib.engine.ppc import SolverSettings
 from DeepReg2D3DLib.engine.presets import Level, Preset
@@ -134,6 +136,43 @@ def test_the_search_brings_back_what_is_far_away(setup, ap, targets):
         for preset in (QUICK, wide)
     ]
     assert found[1] < 1.0 < found[0]
+
+
+FAR = start((0.1, 0.0, 0.15), (38.0, 5.0, 25.0))
+SEARCHED = dataclasses.replace(QUICK, search=SearchSettings(long_side=64, margin_mm=60.0))
+
+
+def far_sighted() -> Method:
+    """Claims to see far, but sees no farther than a patch: its first attempt from far away goes astray."""
+    return Method("boaster", PatchMatching(), sees_far=True)
+
+
+def test_a_method_that_sees_far_searches_only_where_its_first_attempt_leaves_doubt(setup, ap, targets):
+    near = list(register(None, [ap], start(), method=far_sighted(), preset=SEARCHED, setup=setup))
+    plain = list(register(None, [ap], start(), method="dppc", preset=QUICK, setup=setup))
+    assert len(near) == len(plain) and torch.equal(near[-1].ct_to_world, plain[-1].ct_to_world)
+    far = list(register(None, [ap], FAR, method=far_sighted(), preset=SEARCHED, setup=setup))
+    assert mrpd(far[-1].ct_to_world, TRUTH, targets, ap.camera) < 1.0
+    assert [i.index for i in far] == list(range(len(far)))
+    assert [i.final for i in far] == [False] * (len(far) - 1) + [True]
+    assert far[-1].confidence.reliable and far[-1].status in ("converged", "stopped")
+
+
+def test_the_most_trusted_attempt_is_kept(setup, ap, monkeypatch):
+    trusts = iter([0.6, 0.3, 0.62])
+    judged = []
+
+    def judge(setup, xrays, pose, given=None):
+        judged.append(pose.clone())
+        chance = next(trusts)
+        return Confidence(chance, light_of(chance), ("made up",))
+
+    monkeypatch.setattr("DeepReg2D3DLib.engine.registration.judge_result", judge)
+    preset = dataclasses.replace(SEARCHED, again=SearchSettings(long_side=48, margin_mm=60.0))
+    records = list(register(None, [ap], start(), method=far_sighted(), preset=preset, setup=setup))
+    assert len(judged) == 3  # none of them was sure
+    assert torch.equal(records[-1].ct_to_world, judged[0]) and records[-1].confidence.probability == 0.6
+    assert [i.final for i in records] == [False] * (len(records) - 1) + [True]
 
 
 def test_records_tell_the_story_of_the_run(setup, ap):

@@ -29,30 +29,26 @@ from .point_matching import PointFlowMatching
 from .weighting import LearnedWeights
 from .weights import MissingWeights, network_loader, read_manifest
 
-CAPTURE_STEPS = 3
-
 
 @dataclass(frozen=True)
 class Method:
     """Correspondences, optionally weighted anew.
 
     correspondences: the finder; weighting: replaces the finder's own weights where it is given; finishing: the finder
-    of the last level where that is another one (a refinement); capture: the finder of the first ``CAPTURE_STEPS`` steps
-    of the first level, which sees far, with its own weights; learned: solved as the preset says for learned methods.
+    of the last level where that is another one (a refinement); learned: solved as the preset says for learned methods;
+    sees_far: finds its way from most starts by itself, so that the search waits until a result leaves doubt.
     """
 
     name: str
     correspondences: CorrespondenceFinder
     weighting: Weighting | None = None
     finishing: CorrespondenceFinder | None = None
-    capture: CorrespondenceFinder | None = None
     learned: bool = False
+    sees_far: bool = False
 
     def find(self, scene: Scene) -> Matches:
         """Weighted matches of a scene."""
         progress = scene.progress
-        if self.capture is not None and progress.level == 0 and progress.step < CAPTURE_STEPS and progress.levels > 1:
-            return self.capture.find(scene)
         # With a single level there is nothing to finish: the paper's preset runs the method alone.
         finishing = self.finishing is not None and progress.last_level and progress.levels > 1
         finder = self.finishing if finishing else self.correspondences
@@ -73,7 +69,7 @@ def _dppc(load: Load) -> Method:
 def _deep_iterative(load: Load) -> Method:
     flow = PointFlowMatching(load("deep-iterative-flow"))
     weights = LearnedWeights(load("deep-iterative-weights"))
-    return Method("deep-iterative", flow, weights, finishing=AgreedMatching(flow, weights), learned=True)
+    return Method("deep-iterative", flow, weights, finishing=AgreedMatching(flow, weights), learned=True, sees_far=True)
 
 
 def _dppc_cl_refinement(load: Load) -> Method:

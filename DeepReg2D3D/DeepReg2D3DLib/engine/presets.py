@@ -17,7 +17,8 @@ class Preset:
 
     exact_steps: run every step of every level, whatever moves. learned_solver: what learned methods solve with
     (None: the same as everybody). search: what looks for a better start before the first step (None: nothing); wide:
-    what looks farther before that, for a first pose that is hardly more than a guess.
+    what looks farther before that, for a first pose that is hardly more than a guess; again: how to search once
+    more when a result leaves doubt (None: not at all).
     """
 
     name: str
@@ -26,6 +27,7 @@ class Preset:
     learned_solver: SolverSettings | None = None
     search: SearchSettings | None = None
     wide: WideSettings | None = None
+    again: SearchSettings | None = None
     exact_steps: bool = False
     least_motion_mm: float = 0.02
     """The registration has converged when the contour points move less than this twice on the last level."""
@@ -39,6 +41,13 @@ ACCURATE = Preset(
         Level(320, 6, 25.0, (10, 5), (1e-5, 1e-7)),
     ),
     search=SearchSettings(),
+    again=SearchSettings(
+        out_of_plane_deg=(-16.0, -8.0, 0.0, 8.0, 16.0),
+        in_plane_deg=(-18.0, -12.0, -6.0, 0.0, 6.0, 12.0, 18.0),
+        largest_shift_mm=90.0,
+        candidates=10,
+        rival=0.6,
+    ),
 )
 
 FAST = Preset(

@@ -10,18 +10,19 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from .camera import Camera, project
-from .confidence import Confidence, judge_result, no_confidence
+from .camera import project
+from .confidence import judge_result, no_confidence
 from .contours import ContourPoints, apparent_contour_points
 from .correspondences import Matches, Progress, Scene
 from .drr import DrrRenderer
 from .errors import DegenerateError, InputError
 from .image_gradient import image_gradient
+from .iteration import Iteration, Outcome, ViewState
 from .joint_system import joint_system
 from .level import Level
 from .methods import Method, get_method
@@ -51,52 +52,12 @@ RESELECT_PX = 1.0
 CONTOUR_TOLERANCES = (0.07, 0.12)
 """|cos| between gradient and viewing ray: 4 degrees, or 7 where that gives fewer than ENOUGH_POINTS."""
 ENOUGH_POINTS = 250
+ASTRAY_BELOW = 0.18
+"""Edge similarity after the first level below which an attempt is given up: truths reach 0.28 to 0.96, and poses more
+than 10 mm off rarely 0.2."""
+CLEARLY_BETTER = 0.05
+"""A later attempt replaces an earlier one when its confidence is higher by this much."""
 FEWEST_POINTS = 30
-
-
-@dataclass(frozen=True)
-class ViewState:
-    """One view after a step. Pixels are in the level's grid, whose camera (cropped and resized) is given.
-
-    drr (H, W) float32 at the new pose; contour_pixels (M, 2), flow (M, 2) and weights (M,) of the step's matches,
-    found before it moved.
-    """
-
-    name: str
-    drr: Tensor
-    contour_pixels: Tensor
-    flow: Tensor
-    weights: Tensor
-    camera: Camera
-
-    @property
-    def columns(self) -> int:
-        return self.camera.columns
-
-    @property
-    def rows(self) -> int:
-        return self.camera.rows
-
-
-@dataclass(frozen=True)
-class Iteration:
-    """One step. index 0 is the start. status is '' until ``final``, then converged, stopped or unreliable.
-
-    ct_to_world (4, 4) float64 after the step; motion_mm: mean displacement of the contour points in the step; points:
-    correspondences with weight above 0.01; similarity: gradient NCC inside the valid mask, mean over views; confidence:
-    how far to trust the result, in the final record only.
-    """
-
-    index: int
-    ct_to_world: Tensor
-    motion_mm: float
-    points: int
-    similarity: float
-    seconds: float
-    views: tuple[ViewState, ...]
-    final: bool = False
-    status: str = ""
-    confidence: Confidence | None = None
 
 
 def register(
@@ -180,7 +141,7 @@ class _Registration:
         self.similarity = 0.0
         self.points = 0
         self.matches: list[tuple[ContourPoints, Matches]] = []
-        self.confidence: Confidence | None = None
+        self.outcome: Outcome | None = None
         self.clock = time.perf_counter()
 
     def run(self) -> Iterator[Iteration]:
@@ -190,26 +151,69 @@ class _Registration:
             self.clock = time.perf_counter()
 
     def _records(self) -> Iterator[Iteration]:
-        preset = self.preset
-        views = self._views(preset.levels[0].long_side, preset.levels[0].margin_mm)
+        first = self.preset.levels[0]
+        views = self._views(first.long_side, first.margin_mm)
         self._measure(views)
         yield self._record(views, 0.0)
-        if preset.search is not None:
-            motion_mm = self._search(preset.search, preset.wide)
-            if motion_mm > 0:
-                views = self._views(preset.levels[0].long_side, preset.levels[0].margin_mm)
-                self._measure(views)
-                yield self._record(views, motion_mm)
-        for number, level in enumerate(preset.levels):
+        attempts = self._attempts()
+        best: Outcome | None = None
+        while attempts:
+            search, wide = attempts.pop(0)
+            self.pose = self.start
+            yield from self._attempt(views, search, wide, final=not attempts)
+            ended = self.outcome
+            if best is None or ended.confidence.probability > best.confidence.probability + CLEARLY_BETTER:
+                best = ended
+            if ended.confidence.light == "green":
+                break
+            if attempts:
+                yield ended.record
+        yield self._final(best, best is ended)
+
+    def _attempts(self) -> list[tuple[SearchSettings | None, WideSettings | None]]:
+        """What is searched before each attempt; the next one is made where the one before leaves doubt."""
+        preset = self.preset
+        attempts = [(preset.search, preset.wide)]
+        if preset.search is not None and preset.wide is None:
+            if self.method.sees_far:
+                attempts.insert(0, (None, None))
+            if preset.again is not None:
+                attempts.append((preset.again, None))
+        return attempts
+
+    def _attempt(
+        self, views: list[_LevelView], search: SearchSettings | None, wide: WideSettings | None, final: bool
+    ) -> Iterator[Iteration]:
+        """All levels from the start, after a search; its last record stays in ``outcome``.
+
+        Unless it is the ``final`` attempt, it is given up where its first level goes astray.
+        """
+        first = self.preset.levels[0]
+        motion_mm = 0.0 if search is None else self._search(search, wide)
+        if motion_mm > 0 or self.index > 1:  # the views lie where the start or an earlier attempt left them
+            views = self._views(first.long_side, first.margin_mm)
+            self._measure(views)
+        if motion_mm > 0:
+            yield self._record(views, motion_mm)
+        for number, level in enumerate(self.preset.levels):
             if number > 0:
                 try:
                     views = self._views(level.long_side, level.margin_mm)
                 except DegenerateError:
-                    yield self._record(views, 0.0, "unreliable")
+                    self.outcome = self._lost(views, "the CT left the X-ray's field")
                     return
                 self._measure(views)
-            last = number == len(preset.levels) - 1
+            last = number == len(self.preset.levels) - 1
             yield from self._level(views, level, number, last)
+            if not (last or final) and self._astray():
+                self.outcome = self._lost(views, "the CT and the X-ray have no edges in common there")
+                return
+
+    def _astray(self) -> bool:
+        """Whether a coarse level has ended where nothing fits."""
+        judged = self.preset.search or SearchSettings()
+        found = judged_poses(self.setup, self.xrays, [self.pose], judged.judged_side, judged.judged_margin_mm)
+        return not found[0] > ASTRAY_BELOW
 
     def _level(self, views: list[_LevelView], level: Level, number: int, last: bool) -> Iterator[Iteration]:
         still, pixel = 0, min(view.pixel_mm for view in views)
@@ -219,30 +223,46 @@ class _Registration:
                 motion_mm = self._step(views, progress, damping)
             except DegenerateError:
                 if last:
-                    self.confidence = no_confidence("too few correspondences were found to move the CT by")
-                    yield self._record(views, 0.0, "unreliable")
+                    self.outcome = self._lost(views, "too few correspondences were found to move the CT by")
                 return
             self._measure(views)
             limit = self.preset.least_motion_mm if last else level.least_motion_px * pixel
             still = still + 1 if motion_mm < limit else 0
             finished = still >= 2 and not self.preset.exact_steps
+            record = self._record(views, motion_mm)
             if last and (finished or step == level.steps - 1):
-                yield self._record(views, motion_mm, self._status(finished))
+                self.outcome = self._judged(record, finished)
                 return
-            yield self._record(views, motion_mm)
+            yield record
             if finished:
                 return
 
-    def _status(self, finished: bool) -> str:
+    def _judged(self, record: Iteration, finished: bool) -> Outcome:
         if self.points < FEWEST_POINTS:
-            self.confidence = no_confidence("too few correspondences were left in the last step")
+            confidence = no_confidence("too few correspondences were left in the last step")
         else:
             # With the automatic start only the orientation of the given pose means anything.
             given = self.start if self.preset.wide is None else None
-            self.confidence = judge_result(self.setup, self.xrays, self.pose, given)
-        if not self.confidence.reliable:
-            return "unreliable"
-        return "converged" if finished else "stopped"
+            confidence = judge_result(self.setup, self.xrays, self.pose, given)
+        status = "unreliable" if not confidence.reliable else "converged" if finished else "stopped"
+        seconds = record.seconds + time.perf_counter() - self.clock
+        return Outcome(replace(record, seconds=seconds), status, confidence)
+
+    def _lost(self, views: list[_LevelView], reason: str) -> Outcome:
+        return Outcome(self._record(views, 0.0), "unreliable", no_confidence(reason))
+
+    def _final(self, best: Outcome, latest: bool) -> Iteration:
+        """The last record: that of the best attempt, which moves the CT back to it where it isn't the latest one."""
+        record = best.record
+        if not latest:
+            motion_mm = self._distance(record.ct_to_world, self.pose)
+            record = replace(record, index=self.index, motion_mm=motion_mm, seconds=time.perf_counter() - self.clock)
+        return replace(record, final=True, status=best.status, confidence=best.confidence)
+
+    def _distance(self, pose: Tensor, other: Tensor) -> float:
+        """Mean distance in mm of the CT's surface under two poses (4, 4)."""
+        points = self.setup.surface.points[::50].to("cpu", torch.float64)
+        return float((transform_points(pose, points) - transform_points(other, points)).norm(dim=-1).mean())
 
     def _search(self, settings: SearchSettings, wide: WideSettings | None) -> float:
         """Move to a better start, where there is one; returns the motion in mm.
@@ -277,11 +297,7 @@ class _Registration:
         self.pose = self._best_of([before, *rivals], settings)
         self.max_points = self.preset.max_points
         self.matches, self.points = [], 0
-        if self.pose is before:
-            return 0.0
-        points = self.setup.surface.points[::50].to("cpu", torch.float64)
-        moved = transform_points(self.pose, points) - transform_points(before, points)
-        return float(moved.norm(dim=-1).mean())
+        return 0.0 if self.pose is before else self._distance(self.pose, before)
 
     def _best_of(self, poses: list[Tensor], settings: SearchSettings) -> Tensor:
         """The pose from which a few steps lead to the best picture, after those steps; only the better half goes on
@@ -396,7 +412,7 @@ class _Registration:
                 break
         return contour
 
-    def _record(self, views: list[_LevelView], motion_mm: float, status: str = "") -> Iteration:
+    def _record(self, views: list[_LevelView], motion_mm: float) -> Iteration:
         states = []
         for number, view in enumerate(views):
             if number < len(self.matches):
@@ -415,9 +431,6 @@ class _Registration:
             self.similarity,
             now - self.clock,
             tuple(states),
-            bool(status),
-            status,
-            self.confidence,
         )
         self.index += 1
         return record

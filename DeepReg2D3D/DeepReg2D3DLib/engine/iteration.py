@@ -1,0 +1,64 @@
+"""What a registration tells of each of its steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from .camera import Camera
+from .confidence import Confidence
+
+
+@dataclass(frozen=True)
+class ViewState:
+    """One view after a step. Pixels are in the level's grid, whose camera (cropped and resized) is given.
+
+    drr (H, W) float32 at the new pose; contour_pixels (M, 2), flow (M, 2) and weights (M,) of the step's matches,
+    found before it moved.
+    """
+
+    name: str
+    drr: Tensor
+    contour_pixels: Tensor
+    flow: Tensor
+    weights: Tensor
+    camera: Camera
+
+    @property
+    def columns(self) -> int:
+        return self.camera.columns
+
+    @property
+    def rows(self) -> int:
+        return self.camera.rows
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """One step. index 0 is the start. status is '' until ``final``, then converged, stopped or unreliable.
+
+    ct_to_world (4, 4) float64 after the step; motion_mm: mean displacement of the contour points in the step; points:
+    correspondences with weight above 0.01; similarity: gradient NCC inside the valid mask, mean over views; confidence:
+    how far to trust the result, in the final record only.
+    """
+
+    index: int
+    ct_to_world: Tensor
+    motion_mm: float
+    points: int
+    similarity: float
+    seconds: float
+    views: tuple[ViewState, ...]
+    final: bool = False
+    status: str = ""
+    confidence: Confidence | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an attempt came to: its last record (not final yet), status and confidence."""
+
+    record: Iteration
+    status: str
+    confidence: Confidence
