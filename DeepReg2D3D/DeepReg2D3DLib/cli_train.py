@@ -21,6 +21,7 @@ EPILOG = """\
 examples:
   deepreg2d3d train --cts my-cts --minutes 120 --out job
   deepreg2d3d train --cts my-cts --minutes 25 --device cuda --set xrays=64 --set sample.rows=128 --out job
+  deepreg2d3d train --cts my-cts --recipe paper --minutes 600 --device cuda --out paper
   deepreg2d3d train --cts my-cts --minutes 30 --out joint --set stage=joint --set flow_from=job \\
       --export deep-iterative --models Resources/Models"""
 
@@ -37,6 +38,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=0.2,
         metavar="SHARE",
         help="share of the budget in which the learning rate falls, at its end (default: 0.2; 0 to go on later)",
+    )
+    parser.add_argument(
+        "--recipe",
+        choices=("ours", "paper"),
+        default="ours",
+        help="settings to begin with: ours, or those of the paper as far as it tells them (default: ours)",
     )
     parser.add_argument(
         "--set",
@@ -71,7 +78,7 @@ def run(options: argparse.Namespace) -> int:
 
     from .engine.device import resolve_device
     from .engine.errors import InputError
-    from .training.config import TrainConfig
+    from .training.config import RECIPES
     from .training.curves import plot_curves
     from .training.job import JobOptions, configured, cpu_threads, export_weights, run_job
 
@@ -81,7 +88,7 @@ def run(options: argparse.Namespace) -> int:
         raise InputError(f"--minutes is a time above 0, found {options.minutes:g}.")
     if not 0 <= options.decay <= 1:
         raise InputError(f"--decay is a share between 0 and 1, found {options.decay}.")
-    config = configured(TrainConfig(), dict(_parsed(change) for change in options.changes))
+    config = configured(RECIPES[options.recipe], dict(_parsed(change) for change in options.changes))
     device = resolve_device(options.device)
     if device.type == "cpu":
         torch.set_num_threads(cpu_threads())

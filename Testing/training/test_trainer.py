@@ -1,12 +1,13 @@
 """The trainer: it learns, stops and goes on as if never stopped."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 from DeepReg2D3DLib.engine.errors import InputError
 from DeepReg2D3DLib.engine.weights import load_network, read_manifest
-from DeepReg2D3DLib.training.config import SampleConfig, TrainConfig
+from DeepReg2D3DLib.training.config import PAPER, SampleConfig, TrainConfig
 from DeepReg2D3DLib.training.job import configured, export_weights
 from DeepReg2D3DLib.training.sources import OnlineSource
 from DeepReg2D3DLib.training.tasks import task_of
@@ -115,3 +116,20 @@ def test_settings_are_changed_by_name_and_unknown_ones_refused():
         configured(TrainConfig(), {"nonsense": 1})
     with pytest.raises(InputError, match="expected int"):
         configured(TrainConfig(), {"xrays": "many"})
+
+
+def test_the_papers_recipe_swings_its_rate_and_trains_both_stages(source, tmp_path):
+    small = {"hidden": 32, "context": 32, "features": 32, "levels": 2, "radius": 2, "bottleneck": True}
+    asked = replace(PAPER, sample=config().sample, xrays=2, iterations=2, cycle_steps=4, warmup_steps=1)
+    asked = replace(asked, network=asked.network | small)
+    flow = Trainer(asked, tmp_path / "flow", source, CPU)
+    rates = []
+    for _ in range(4):
+        flow.run(steps=1)
+        rates.append(flow.optimiser.param_groups[0]["lr"] / asked.learning_rate)
+    assert rates == pytest.approx([0.1, 0.55, 1.0, 0.55])
+    joint = Trainer(replace(asked, stage="joint", flow_from=str(tmp_path / "flow")), tmp_path / "joint", source, CPU)
+    before = weights_of(joint)
+    joint.run(steps=2)
+    changed = (weights_of(joint) - before).abs()
+    assert torch.isfinite(changed).all() and float(changed.max()) > 0

@@ -1,9 +1,6 @@
 """The coefficients of the confidence, written by Testing/benchmarks/calibrate_confidence.py."""
 
-MADE_FROM = (
-    "103 simulated results on 6 subjects: 46 successes, "
-    "25 ordinary failures, 32 hopeless inputs"
-)
+MADE_FROM = "103 simulated results on 6 subjects: 46 successes, 25 ordinary failures, 32 hopeless inputs"
 INTERCEPT = -15.04
 WEIGHTS = {
     "similarity": 4.038,

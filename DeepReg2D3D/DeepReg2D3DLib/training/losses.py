@@ -25,16 +25,17 @@ def flow_loss(
     weights: Tensor,
     *,
     gamma: float = 0.8,
+    normal_share: float = 1.0,
     full_share: float = 0.3,
     plain_share: float = 0.1,
 ) -> Tensor:
     """Sequence loss on sparse flow: sum_k gamma^(N - k) of the error of step k (Jaganathan et al. 2021; RAFT).
 
     Only the component along the contour's normal enters PPC, and the label (the same 3D point under both poses) slides
-    along the visible contour at large offsets; so the normal component carries the loss, and the whole vector
-    ``full_share`` of it. With ``log_scales`` the error is the negative log-likelihood of a Laplace distribution, whose
-    scale the network predicts, plus ``plain_share`` of the plain error, which keeps gradients alive where the network
-    declares itself uncertain.
+    along the visible contour at large offsets; so the normal component carries the loss (``normal_share``), and the
+    whole vector ``full_share`` of it. With ``log_scales`` the error is the negative log-likelihood of a Laplace
+    distribution, whose scale the network predicts, plus ``plain_share`` of the plain error, which keeps gradients alive
+    where the network declares itself uncertain.
 
     flows: N tensors (B, P, 2), pixels. log_scales: N tensors (B, P) or None. target: (B, P, 2), pixels.
     normals: (B, P, 2), unit. weights: (B, P), 0 where a point does not count.
@@ -45,7 +46,7 @@ def flow_loss(
         error = flow.float() - target
         along = (error * normals).sum(-1).abs()
         whole = (error.square().sum(-1) + 1e-6).sqrt()
-        plain = along + full_share * whole
+        plain = normal_share * along + full_share * whole
         if log_scales is None:
             loss = plain
         else:

@@ -116,6 +116,7 @@ class DenseFlowTask:
             given.normals,
             given.weights,
             gamma=config.gamma,
+            normal_share=config.normal_share,
             full_share=config.full_share,
             plain_share=config.plain_share,
         )

@@ -183,6 +183,10 @@ class Trainer:
     def _set_rate(self, progress: float, decay_share: float) -> None:
         config = self.config
         rate = config.learning_rate * min(1.0, (self.step + 1) / config.warmup_steps)
+        if config.cycle_steps > 0:
+            # Triangular (Smith, Cyclical Learning Rates for Training Neural Networks, WACV 2017).
+            phase = (self.step % config.cycle_steps) / config.cycle_steps
+            rate *= 0.1 + 0.9 * (1 - abs(2 * phase - 1))
         if decay_share > 0 and progress > 1 - decay_share:
             rate *= max(0.01, (1 - progress) / decay_share)
         for group in self.optimiser.param_groups:
