@@ -84,6 +84,25 @@ def test_a_report_stands_alone_and_tells_the_pose_in_both_frames(small_case, tmp
     assert checker.texts.count("dppc, preset fast, on cpu") == 1
 
 
+def test_region_confidence_and_agreement_of_the_views_are_told(tmp_path):
+    more = {
+        "warnings": [],
+        "confidence_reasons": ["the edges fit"],
+        "uncertainty": {"in_plane_mm": 0.2, "depth_mm": 1.24, "turn_in_plane_deg": 0.1, "turn_out_of_plane_deg": 0.3},
+        "region": "L3",
+        "adapted_weights": {"deep-iterative-flow": "abc"},
+        "views": [{"name": "AP", "edge_similarity": 0.71, "edge_similarity_alone": 0.74, "offset_mm": 0.35}],
+    }
+    volume = small_volume()
+    path = write_registration_report(tmp_path, report(0.9) | more, ReportInputs(volume, [], "converged"))
+    text = " ".join(checked(path.read_text(encoding="utf-8")).texts)
+    for words in ("90 %", "the edges fit", "1.2 mm in depth", "L3", "deep-iterative-flow", "0.71", "0.74", "0.35"):
+        assert words in text, words
+    named = ReportInputs(volume, [], "converged", {"region": tmp_path / "Quux.seg.nrrd"})
+    path = write_registration_report(tmp_path, report(0.9) | more | {"region": "Quux"}, named)
+    assert "Quux" not in path.read_text(encoding="utf-8")
+
+
 def test_an_unreliable_result_is_called_so(small_case, tmp_path):
     volume = small_volume()
     path = write_registration_report(tmp_path, report(), ReportInputs(volume, [], "unreliable"))

@@ -148,8 +148,7 @@ class _Tracker:
     def _registered(self, xrays: Sequence[XRay], start: Tensor, preset: Preset) -> _Result:
         run = register(None, xrays, start, method=self.method, preset=preset, setup=self.setup)
         last: Iteration = deque(run, maxlen=1)[0]
-        judged = getattr(last, "confidence", None)
-        confidence = None if judged is None else float(judged.probability)
+        confidence = None if last.confidence is None else float(last.confidence.probability)
         agreement = judged_poses(self.setup, xrays, [last.ct_to_world], _SIDE, _MARGIN_MM)[0]
         return _Result(last.ct_to_world, last.status, confidence, last.similarity, last.index, agreement)
 

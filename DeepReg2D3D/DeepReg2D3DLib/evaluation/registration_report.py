@@ -44,6 +44,9 @@ def write_registration_report(folder: Path, report: Mapping[str, Any], inputs: R
     """Write report.html beside the pictures of a registration. report: the content of report.json."""
     words, kind = STATUS_WORDS.get(inputs.outcome, (inputs.outcome, ""))
     warnings = without_paths(report["warnings"], inputs.files)
+    region = inputs.files.get("region")
+    if region is not None and report.get("region") and str(report["region"]) in region.name:
+        report = {**report, "region": "that of the file given"}  # named after its file
     parts = [
         page.section(
             "Result",
@@ -70,7 +73,29 @@ def _summary(report: Mapping[str, Any]) -> str:
         ("iterations", f"{len(iterations) - 1} in {seconds['register']:.1f} s"),
         ("similarity", " to ".join(f"{iterations[index]['similarity']:.3f}" for index in (0, -1))),
     ]
-    return page.table(("", ""), [*_confidence(report), *rows])
+    if report.get("region"):
+        rows.append(("region registered alone", str(report["region"])))
+    if report.get("adapted_weights"):
+        rows.append(("networks adapted to one CT", ", ".join(report["adapted_weights"])))
+    return page.table(("", ""), [*_confidence(report), *rows]) + _views(report)
+
+
+def _views(report: Mapping[str, Any]) -> str:
+    """How well the views agree with each other, where there are several."""
+    views = report.get("views")
+    if not views:
+        return ""
+    told = [
+        (
+            view["name"],
+            f"{view['edge_similarity']:.2f}",
+            f"{view['edge_similarity_alone']:.2f}",
+            f"{view['offset_mm']:.2f}",
+        )
+        for view in views
+    ]
+    head = ("view", "edges in common", "at its own best place", "which is off by, mm")
+    return page.table(head, told, numbers=(1, 2, 3))
 
 
 def _confidence(report: Mapping[str, Any]) -> list[tuple[str, str]]:

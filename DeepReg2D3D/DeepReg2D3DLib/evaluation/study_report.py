@@ -163,16 +163,16 @@ def _failures(content: StudyContent, renderer) -> str:
             continue
         shown += 1
         pictures += _failure_pictures(content, renderer, record, logged)
-    head = ("method", "view", "start", "start mm", "final mRPD", "final mTRE", "ended as", "s")
+    head = ("method", "view", "start", "start mm", "final mRPD", "final mTRE", "ended as", "confidence", "s")
     rows = [
         (r.method, r.view, r.start_id, f"{r.initial_mtre_mm:.1f}", _mm(r.final_mrpd_mm), _mm(r.final_mtre_mm), r.status,
-         _mm(r.seconds))
+         _percent(r.confidence), _mm(r.seconds))
         for r in failures
     ]  # fmt: skip
     told = sum(record.status == "unreliable" or record.status == "failed" for record in failures)
     parts = [
         page.paragraph(f"{len(failures)} of {len(content.records)} registrations; the program itself doubted {told}."),
-        page.table(head, rows, numbers=(3, 4, 5, 7)),
+        page.table(head, rows, numbers=(3, 4, 5, 7, 8)),
     ]
     if pictures:
         words = "Where they ended (blue) and the reference (orange)"
@@ -202,11 +202,11 @@ def _every_start(records: Sequence[Record]) -> str:
     rows = [
         (r.method, r.view, r.start_id, f"{r.initial_mtre_mm:.1f}", _mm(r.final_mrpd_mm), _mm(r.final_mtre_mm),
          page.Safe('<span class="good">yes</span>' if r.success else '<span class="alarm">no</span>'), r.status,
-         _mm(r.seconds))
+         _percent(r.confidence), _mm(r.seconds))
         for r in ordered
     ]  # fmt: skip
-    head = ("method", "view", "start", "start mm", "final mRPD", "final mTRE", "success", "ended as", "s")
-    return page.section("Every registration", page.table(head, rows, numbers=(3, 4, 5, 8)))
+    head = ("method", "view", "start", "start mm", "final mRPD", "final mTRE", "success", "ended as", "confidence", "s")
+    return page.section("Every registration", page.table(head, rows, numbers=(3, 4, 5, 8, 9)))
 
 
 def _published() -> str:
@@ -216,6 +216,10 @@ def _published() -> str:
         page.paragraph(CAPTION, "dim"),
         page.table(("system", "mRPD mm", "SR %", "CR mm", "s"), rows, numbers=(2,)),
     )
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.0f} %" if math.isfinite(value) else "-"
 
 
 def _mm(value: float) -> str:

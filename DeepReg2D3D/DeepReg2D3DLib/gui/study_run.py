@@ -184,6 +184,9 @@ class StudyRun:
         else:
             words = text.removeprefix("deepreg2d3d: ") or _("It ended with status {code}.").format(code=status)
         self._forget_case()
+        if case is None and self.folder is not None:
+            # The study keeps its own, anonymised copy; the next start writes this one anew.
+            shutil.rmtree(self.folder / INPUTS, ignore_errors=True)
         self._logic.message.emit(words)
         self.changed.emit()
 
