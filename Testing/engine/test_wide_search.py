@@ -8,11 +8,11 @@ from DeepReg2D3DLib.engine.automatic_start import automatic_start
 from DeepReg2D3DLib.engine.case_file import load_case
 from DeepReg2D3DLib.engine.geometry_file import load_geometry
 from DeepReg2D3DLib.engine.metrics import mrpd, mtre
-from DeepReg2D3DLib.engine.poses import motion_about, transform_points
+from DeepReg2D3DLib.engine.poses import motion_about, rotation_angle, transform_points
 from DeepReg2D3DLib.engine.presets import PRESETS, with_automatic_start
 from DeepReg2D3DLib.engine.setup import RegistrationSetup
 from DeepReg2D3DLib.engine.volume_io import load_volume
-from DeepReg2D3DLib.engine.wide_search import WideSettings, centred_pose, wide_candidates
+from DeepReg2D3DLib.engine.wide_search import WideSettings, _turned_pictures, centred_pose, wide_candidates
 from DeepReg2D3DLib.engine.xray_io import load_xray
 from small_case import TRUTH
 
@@ -70,6 +70,35 @@ def test_the_pose_is_found_from_beside_the_picture(case, setup, xrays):
     away = moved(case, (430.0, 20.0, -75.0), (10.0, -12.0, 15.0))
     found = automatic_start(setup, xrays[:1], away)
     assert mrpd(found, TRUTH, case.targets, xrays[0].camera) < 5
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_a_picture_is_turned_as_the_pose_would_turn_it(case, setup, xrays, mirrored):
+    camera = xrays[0].camera.flipped_columns() if mirrored else xrays[0].camera
+    angle, pose = math.radians(17.0), moved(case, (20.0, -30.0, 15.0), (4.0, 0.0, 0.0))
+    axis = camera.world_to_camera[2, :3] * angle
+    centre = transform_points(pose, setup.volume.centre[None])[0]
+    turned = motion_about(axis, torch.zeros(3, dtype=torch.float64), centre) @ pose
+    renderer = setup.renderer(3.0)
+    drr = [renderer(camera.ct_to_camera(p)[None], camera.intrinsics, camera.size).float() for p in (pose, turned)]
+    centre_in_camera = transform_points(camera.world_to_camera, centre[None])
+    picture = _turned_pictures(drr[0], centre_in_camera, camera.intrinsics, angle)
+    inner = (..., slice(25, -25), slice(25, -25))
+    assert float((picture - drr[1])[inner].abs().mean()) < 0.1 * float((drr[0] - drr[1])[inner].abs().mean())
+
+
+@pytest.mark.parametrize("half_turn", [(1.0, 0.0, 0.0), (0.0, 0.0, 1.0)])
+def test_a_flipped_start_is_caught(case, setup, xrays, half_turn):
+    """Turned back to front about the patient's long axis (z), and upside down about the beam (x), in world."""
+    start = moved(case, (60.0, 0.0, -40.0), (5.0, 4.0, -6.0))
+    centre = transform_points(start, setup.volume.centre[None])[0]
+    axis = torch.tensor(half_turn, dtype=torch.float64)
+    flipped = motion_about(math.pi * axis, torch.zeros(3, dtype=torch.float64), centre) @ start
+    lateral = xrays[1]  # the trunk looks the same from its two sides when seen from the front
+    found = wide_candidates(setup, lateral, flipped, FEWER)
+    turn = torch.linalg.inv(TRUTH[:3, :3]) @ found[0].ct_to_world[:3, :3]
+    assert math.degrees(float(rotation_angle(turn))) < 25
+    assert mrpd(found[0].ct_to_world, TRUTH, case.targets, lateral.camera) < 20
 
 
 def test_every_preset_can_start_by_itself():

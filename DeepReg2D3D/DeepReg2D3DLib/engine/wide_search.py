@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .camera import backproject, project
 from .edge_correlation import correlation_over_shifts
 from .poses import invert_pose, make_pose, motion_about, transform_points
 from .region import level_xray, pixel_at_depth
@@ -32,9 +34,13 @@ class WideSettings:
     out_of_plane_deg: tuple[float, ...] = (-24.0, -12.0, 0.0, 12.0, 24.0)
     in_plane_deg: tuple[float, ...] = (-24.0, -12.0, 0.0, 12.0, 24.0)
     depths_mm: tuple[float, ...] = (-100.0, 0.0, 100.0)
+    restarts_deg: tuple[float, ...] = (-14.0, 0.0, 14.0)
+    """Turns about each axis around the three half-turns of a flipped input; empty: none is tried."""
+    restart_gain: float = 1.05
+    """A flipped pose must correlate this many times as well as the best one that is not."""
     beyond_mm: float = 160.0
     """How far beyond the X-ray's border the DRRs reach, and the largest shift."""
-    candidates: int = 4
+    candidates: int = 6
     rival: float = 0.75
     """Candidates that correlate less than this share of the best one are left out."""
     apart_mm: float = 20.0
@@ -47,53 +53,124 @@ def wide_candidates(
     """Poses (4, 4) around the given one under which the CT looks most like one X-ray, best first.
 
     The CT's centre is first put on the X-ray's middle ray at its present depth: a pose that is off by more than the
-    image is wide is no obstacle.
+    image is wide is no obstacle. Where the CT fits clearly better upside down, back to front or both, as images and
+    patients come flipped, the best such pose is among them, too.
     """
-    image, camera, largest = _canvas(xray, setup, ct_to_world, settings)
-    to_world = invert_pose(camera.world_to_camera)
-    centred = centred_pose(setup, xray, ct_to_world)
-    centre = transform_points(centred, setup.volume.centre[None])[0]
-    source = to_world[:3, 3]
-    ray = (centre - source) / (centre - source).norm()
-    poses = torch.stack(
-        [
-            motion_about(to_world[:3, :3] @ turn, depth * ray, centre) @ centred
-            for depth in settings.depths_mm
-            for turn in _turns(settings)
+    search = _Search(setup, xray, ct_to_world, settings)
+    around = search.best(search.turned(settings.out_of_plane_deg, settings.depths_mm), settings.in_plane_deg)
+    found = search.peaks(around, settings.candidates)
+    if settings.restarts_deg and found:
+        near = settings.restarts_deg
+        upside = [180.0 + angle for angle in near]
+        front, back = search.turned(near, (0.0,)), search.turned(near, (0.0,), half_turn=True)
+        flipped = [
+            *search.peaks(search.best(front, upside), 1),
+            *search.peaks(search.best(back, near), 1),
+            *search.peaks(search.best(back, upside), 1),
         ]
-    )
-    renderer = setup.renderer(pixel_at_depth(image, float((centre - source).norm())))
-    peaks = []
-    with torch.no_grad():
-        for chunk in poses.split(settings.batch):
-            ct_to_camera = camera.ct_to_camera(chunk)
-            drr = renderer(ct_to_camera, camera.intrinsics, camera.size).to(torch.float32)
-            inside = away_from_box_edges(setup.volume.corners, ct_to_camera, camera.intrinsics, camera.size)
-            peaks.append(
-                correlation_over_shifts(drr, image.line_integral, image.mask, largest, inside.to(drr.device), wide=True)
-            )
-    best, turn = torch.cat(peaks).max(dim=0)
-    depths = camera.ct_to_camera(poses)[:, 2, :3] @ setup.volume.centre + camera.ct_to_camera(poses)[:, 2, 3]
-    apart = max(2, round(settings.apart_mm / pixel_at_depth(image, float(depths.median()))))
-    found = []
-    for _ in range(settings.candidates):
-        row, column = divmod(int(best.argmax()), best.shape[1])
-        if found and float(best[row, column]) < settings.rival * found[0].score:
-            break
-        index = int(turn[row, column])
-        shift = torch.tensor([column - largest, row - largest, 0.0], dtype=torch.float64)
-        shift[:2] *= depths[index] / camera.intrinsics.diagonal()[:2]
-        pose = poses[index].clone()
-        pose[:3, 3] += to_world[:3, :3] @ shift
-        found.append(Candidate(pose, float(best[row, column])))
-        best[max(0, row - apart) : row + apart + 1, max(0, column - apart) : column + apart + 1] = -1.0
+        best = max(flipped, key=lambda candidate: candidate.score)
+        if best.score > settings.restart_gain * found[0].score:
+            found = [best, *found[: settings.candidates - 1]]
     return found
 
 
-def _turns(settings: WideSettings) -> list[Tensor]:
-    """Rotation vectors (3,) in radians about the camera's axes."""
-    angles = itertools.product(settings.out_of_plane_deg, settings.out_of_plane_deg, settings.in_plane_deg)
-    return [torch.tensor([math.radians(a) for a in each], dtype=torch.float64) for each in angles]
+class _Search:
+    """One X-ray at very low resolution, and the CT in the middle of it."""
+
+    def __init__(self, setup: RegistrationSetup, xray: XRay, ct_to_world: Tensor, settings: WideSettings) -> None:
+        self.setup, self.settings = setup, settings
+        self.image, self.camera, self.largest = _canvas(xray, setup, ct_to_world, settings)
+        self.axes = invert_pose(self.camera.world_to_camera)[:3, :3]
+        self.centred = centred_pose(setup, xray, ct_to_world)
+        self.centre = transform_points(self.centred, setup.volume.centre[None])[0]
+        source = self.camera.source
+        self.ray = (self.centre - source) / (self.centre - source).norm()
+        self.renderer = setup.renderer(pixel_at_depth(self.image, float((self.centre - source).norm())))
+
+    def turned(self, out_of_plane_deg: Sequence[float], depths_mm: Sequence[float], half_turn: bool = False) -> Tensor:
+        """Poses (N, 4, 4) turned about the camera's x and y through the CT's centre, and moved along the ray."""
+        still = torch.zeros(3, dtype=torch.float64)
+        base = self.centred
+        if half_turn:
+            base = motion_about(self.axes @ _radians(0.0, 180.0, 0.0), still, self.centre) @ base
+        return torch.stack(
+            [
+                motion_about(self.axes @ _radians(x, y, 0.0), depth * self.ray, self.centre) @ base
+                for depth, x, y in itertools.product(depths_mm, out_of_plane_deg, out_of_plane_deg)
+            ]
+        )
+
+    def best(self, poses: Tensor, in_plane_deg: Sequence[float]) -> tuple[Tensor, Tensor, Tensor]:
+        """Over all shifts (rows, columns) the best correlation, which pose had it, and all poses (M, 4, 4), which are
+        the given ones turned about the viewing axis. Only the given ones are rendered; their pictures are turned."""
+        scores, turned = [], []
+        with torch.no_grad():
+            for chunk in poses.split(self.settings.batch):
+                ct_to_camera = self.camera.ct_to_camera(chunk)
+                drr = self.renderer(ct_to_camera, self.camera.intrinsics, self.camera.size).to(torch.float32)
+                inside = away_from_box_edges(
+                    self.setup.volume.corners, ct_to_camera, self.camera.intrinsics, self.camera.size
+                )
+                both = torch.cat([drr, inside.to(drr)], 1)
+                centres = transform_points(ct_to_camera, self.setup.volume.centre[None])[:, 0]
+                for angle in in_plane_deg:
+                    picture = _turned_pictures(both, centres, self.camera.intrinsics, math.radians(angle))
+                    scores.append(
+                        correlation_over_shifts(
+                            picture[:, :1], self.image.line_integral, self.image.mask, self.largest,
+                            picture[:, 1:] > 0.9, wide=True,
+                        )
+                    )  # fmt: skip
+                    middles = transform_points(chunk, self.setup.volume.centre[None])[:, 0]
+                    turned += [
+                        motion_about(self.axes @ _radians(0.0, 0.0, angle), torch.zeros_like(middle), middle) @ pose
+                        for middle, pose in zip(middles, chunk, strict=True)
+                    ]
+        best, index = torch.cat(scores).max(dim=0)
+        return best, index, torch.stack(turned)
+
+    def peaks(self, found: tuple[Tensor, Tensor, Tensor], count: int) -> list[Candidate]:
+        """The best places, ``apart_mm`` from each other, as poses."""
+        best, turn, poses = found[0].clone(), found[1], found[2]
+        ct_to_camera = self.camera.ct_to_camera(poses)
+        depths = ct_to_camera[:, 2, :3] @ self.setup.volume.centre + ct_to_camera[:, 2, 3]
+        apart = max(2, round(self.settings.apart_mm / pixel_at_depth(self.image, float(depths.median()))))
+        peaks: list[Candidate] = []
+        for _ in range(count):
+            row, column = divmod(int(best.argmax()), best.shape[1])
+            if peaks and float(best[row, column]) < self.settings.rival * peaks[0].score:
+                break
+            index = int(turn[row, column])
+            shift = torch.tensor([column - self.largest, row - self.largest, 0.0], dtype=torch.float64)
+            shift[:2] *= depths[index] / self.camera.intrinsics.diagonal()[:2]
+            pose = poses[index].clone()
+            pose[:3, 3] += self.axes @ shift
+            peaks.append(Candidate(pose, float(best[row, column])))
+            best[max(0, row - apart) : row + apart + 1, max(0, column - apart) : column + apart + 1] = -1.0
+        return peaks
+
+
+def _radians(x: float, y: float, z: float) -> Tensor:
+    """A rotation vector (3,) from degrees about the camera's axes."""
+    return torch.tensor([math.radians(angle) for angle in (x, y, z)], dtype=torch.float64)
+
+
+def _turned_pictures(pictures: Tensor, centres: Tensor, intrinsics: Tensor, angle: float) -> Tensor:
+    """Pictures (B, C, H, W) as they are, but for a little parallax, when what they show is turned by ``angle`` about
+    the camera's z axis through ``centres`` (B, 3) in the camera frame; 0 where nothing was rendered."""
+    if angle == 0.0:
+        return pictures
+    rows, columns = pictures.shape[-2:]
+    v, u = torch.meshgrid(torch.arange(rows).double(), torch.arange(columns).double(), indexing="ij")
+    rays = backproject(torch.stack([u, v], -1), intrinsics)[..., :2]
+    middle = (centres[:, :2] / centres[:, 2:]).cpu()[:, None, None]
+    cos, sin = math.cos(angle), math.sin(angle)
+    back = torch.tensor([[cos, -sin], [sin, cos]], dtype=torch.float64)  # row vectors: turned by -angle
+    before = (rays - middle) @ back + middle
+    pixels = project(torch.cat([before, torch.ones_like(before[..., :1])], -1), intrinsics)
+    size = torch.tensor([columns, rows], dtype=torch.float64)
+    grid = ((2 * pixels + 1) / size - 1).to(pictures)
+    return F.grid_sample(pictures, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
 def centred_pose(setup: RegistrationSetup, xray: XRay, ct_to_world: Tensor) -> Tensor:
