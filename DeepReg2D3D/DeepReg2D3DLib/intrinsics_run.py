@@ -60,6 +60,9 @@ def refine(
     except DeepReg2D3DError as error:
         warnings.warn(f"the intrinsics were not refined: {error}", stacklevel=2)
         return None
+    except KeyboardInterrupt:
+        warnings.warn("interrupted while the intrinsics were refined; they stay as they were given", stacklevel=2)
+        return None
     for line in describe_intrinsics(refined, [xray.camera for xray in xrays]):
         progress.note(line)
     iteration = replace(
