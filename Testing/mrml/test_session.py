@@ -395,3 +395,19 @@ def test_a_replay_without_pictures_asks_for_them(loaded):
     # Slicer's sequence toolbar goes to another one.
     recording.browser.SetSelectedItemNumber(1)
     assert shown == [0, 1] and loaded.client.renders[-1][0][0, 3] == 1
+
+
+def test_moving_the_ct_ends_a_replay(loaded):
+    recording = RunRecording(loaded.scene, "Registration")
+    for index in range(3):
+        recording.append(IterationResult("run", index, np.eye(4), 1.0, 9, 0.5, 0.1, index == 2, "", ()))
+    loaded.run.adopt(recording.sequence)
+    loaded.run.show(0)
+    assert loaded.live.held
+    shown = []
+    loaded.run.shown.connect(shown.append)
+    pose = np.eye(4)
+    pose[1, 3] = 9.0
+    loaded.pose.set_pose(pose, "drag")
+    assert not loaded.live.held and shown == [2]
+    assert loaded.client.renders[-1][0] == pytest.approx(pose)

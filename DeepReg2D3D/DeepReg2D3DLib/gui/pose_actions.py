@@ -130,12 +130,12 @@ class PoseActions:
 
         def solved(reply):
             self.setPose(reply["ct_to_world"])
-            self.landmarkFit = reply
+            self.landmarkFit = {**reply, "views_key": inputs.views_key}
             self.inputsChanged.emit()
             done.append(reply)
 
         def failed(text):
-            self.landmarkFit = {"error": text}
+            self.landmarkFit = {"error": text, "views_key": inputs.views_key}
             self.inputsChanged.emit()
             self._on_failure(text)
 

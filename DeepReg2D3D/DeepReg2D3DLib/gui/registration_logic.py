@@ -74,10 +74,15 @@ class RegistrationLogic(InputActions, PoseActions):
         self.study = StudyRun(self)
         self.sequence = SequenceRun(self)
         self.session.landmarks.changed.connect(self._forget_fit)
-        self.session.inputs.changed.connect(self._forget_fit)
+        self.session.inputs.changed.connect(self._check_fit)
 
     def _forget_fit(self) -> None:
         self.landmarkFit = None
+
+    def _check_fit(self) -> None:
+        """Residuals are those of the X-rays and the geometry that they were computed with."""
+        if self.landmarkFit is not None and self.landmarkFit.get("views_key") != self.session.inputs.views_key:
+            self.landmarkFit = None
 
     # --- engine ---
 

@@ -65,6 +65,11 @@ class EngineInputs:
         return self._wanted_ct
 
     @property
+    def views_key(self):
+        """Changes when an X-ray, its image or its geometry does."""
+        return self._wanted_views
+
+    @property
     def ct_ready(self) -> bool:
         """The engine holds the CT."""
         return self._wanted_ct is not None and self._loaded_ct == self._wanted_ct

@@ -60,7 +60,7 @@ def new_box(scene, ct, pose_node):
     display = node.GetDisplayNode()
     display.SetSelectedColor(*_ROI_COLOR)
     display.SetColor(*_ROI_COLOR)
-    display.SetFillOpacity(0.1)
+    display.SetFillVisibility(False)  # what lies in it is what one wants to see
     display.SetHandlesInteractive(True)
     attach(node, ct, pose_node)
     return node

@@ -178,6 +178,16 @@ class RunControl:
             if self.recording is not None:
                 self.recording.finish("cancelled")
             self.abandon()
+        elif source != "registration":
+            self.end_replay()
+
+    def end_replay(self) -> None:
+        """The views show the present pose again, where they show an iteration of the record."""
+        if self.state == "idle" and self._live.held:
+            self._live.held = False
+            self._shown = len(self.iterations) - 1
+            self._live.request()
+            self.shown.emit(self._shown)
 
     def _on_paused(self, run: str, _pose) -> None:
         if run == self._run and self.state == "running":

@@ -281,6 +281,8 @@ class Session:
             self.pose.set_home(np.eye(4))
 
     def _on_inputs(self) -> None:
+        if not self.inputs.ready:
+            self.run.end_replay()
         # In an event of its own: hardening changes the grid first and takes the CT from its transform then.
         if self._follow_later is None and self._ct is not None and self.inputs.ct_key not in (None, self._ct_attached):
             self._follow_later = self._call_later(0.0, self._follow_ct)
