@@ -124,6 +124,18 @@ def test_refusal_and_failure_are_said(adapting, ui):
     assert ui.adaptStartButton.isEnabled() is False  # without an engine there is no CT to adapt to
 
 
+def test_another_ct_ends_it_and_goes_back_to_the_installed_network(adapting, widget, host):
+    import slicer
+
+    process, adaptation = adapting
+    widget.logic.parameters.weights = "/adapted to the first CT"
+    other = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "another CT")
+    slicer.util.updateVolumeFromArray(other, np.ones((6, 7, 8), np.int16))
+    widget.logic.setCT(other)
+    host.process_events(0.02)
+    assert process.killed and adaptation.state == "idle" and widget.logic.parameters.weights == ""
+
+
 def test_closing_ends_the_process_and_leaves_nothing(adapting, widget):
     process, adaptation = adapting
     folder = process.out.parent

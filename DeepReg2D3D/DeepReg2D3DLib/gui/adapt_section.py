@@ -32,7 +32,8 @@ class AdaptSection(Section):
         ui, adaptation = self.ui, self.logic.adaptation
         running = adaptation.is_running
         ready = not self.logic.missingRequirements() and self.session.inputs.ct_ready
-        ui.adaptStartButton.setEnabled(ready and not running)
+        # What is neither kept nor discarded yet is not to be lost by a click.
+        ui.adaptStartButton.setEnabled(ready and not running and adaptation.state != "kept")
         ui.adaptMinutesSpinBox.setEnabled(not running)
         ui.adaptStopButton.setEnabled(running and adaptation.state != "stopping")
         for button in (ui.adaptKeepButton, ui.adaptDiscardButton):

@@ -140,7 +140,8 @@ class RegistrationLogic(InputActions, PoseActions):
         try:
             ct = parameters.ct
             if self.session.ct is not None and ct is not self.session.ct:  # what was found was about another CT
-                parameters.result = ""
+                parameters.result = parameters.weights = ""
+                self.adaptation.discard()
                 parameters.parameterNode.SetNodeReferenceID(RECORD, None)
                 self.session.run.forget()
             if ct is not None and parameters.poseTransform is None:
