@@ -58,7 +58,8 @@ def decompose_projection(matrix: Tensor) -> tuple[Tensor, Tensor]:
         p = p / p.abs().max()  # its scale is arbitrary, and products of huge numbers overflow
     length = p[2, :3].norm()
     determinant = torch.det(p[:, :3])
-    if length == 0 or determinant.abs() < 1e-12 * p[0, :3].norm() * p[1, :3].norm() * length:
+    lengths = p[:, :3].norm(dim=1)
+    if lengths.min() < 1e-100 or determinant.abs() <= 1e-12 * lengths.prod():
         raise InputError("projection_matrix: its left 3x3 part is singular, so it describes no point source.")
     p = p / length
     # RQ by hand, from the last row up: M = K R with K upper triangular and K[2, 2] = 1.

@@ -65,6 +65,8 @@ class Record:
             return value
         if not isinstance(value, str) or not value.strip():
             raise self.error(f"expected a text, found {_kind(value)}", key)
+        if any("\ud800" <= letter <= "\udfff" for letter in value):
+            raise self.error("holds half a character (a lone surrogate), which no file can be named by", key)
         return value
 
     def boolean(self, key: str, default: Any = _REQUIRED) -> Any:

@@ -39,7 +39,7 @@ def mrpd(pose: Tensor, truth: Tensor, targets: Tensor, camera: Camera) -> float:
     points = targets.to(torch.float64)
     registered = transform_points(camera.ct_to_camera(pose.to(points)), points)
     true = transform_points(camera.ct_to_camera(truth.to(points)), points)
-    direction = registered / registered.norm(dim=-1, keepdim=True)
+    direction = registered / registered.norm(dim=-1, keepdim=True).clamp_min(1e-9)  # a target may lie at the source
     along = (true * direction).sum(-1, keepdim=True)
     return float((true - along * direction).norm(dim=-1).mean())
 

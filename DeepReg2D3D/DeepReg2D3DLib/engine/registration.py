@@ -370,7 +370,10 @@ class _Registration:
             system, SolverSettings(base.robust_iterations, damping, base.residual_floor, base.cutoff)
         )
         self.points = int((solution.weights > COUNTED_WEIGHT).sum())
-        pose = check_rigid(motion @ self.pose, "The pose after a step")
+        try:
+            pose = check_rigid(motion @ self.pose, "The pose after a step")
+        except InputError as error:
+            raise DegenerateError(str(error)) from error
         points = torch.cat([scene.contour.points for scene, _ in prepared]).to("cpu", torch.float64)
         moved = transform_points(pose, points) - transform_points(self.pose, points)
         self.pose = pose

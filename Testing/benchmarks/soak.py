@@ -1,0 +1,252 @@
+"""Long runs of the worker and of the panel: what memory grows, what hangs, what is left behind.
+
+    python Testing/benchmarks/soak.py [--registrations 1000] [--renders 20000] [--cycles 200] [--minutes M]
+
+The worker registers a small case again and again and renders it between, while runs are cancelled at random moments and
+lines come that are no messages. The panel, in the stand-in Slicer, loads a case, registers it and closes the scene.
+Peers have nothing to compare. Targets: no growth above 50 MB after the first twentieth, no hang, no zombie.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
+from bench_tools import machine, parsed, parser_of, run, told, write_report
+from DeepReg2D3DLib.engine.geometry_file import load_geometry
+from DeepReg2D3DLib.worker.client import EngineClient
+from DeepReg2D3DLib.worker.session_files import camera_to_json
+from DeepReg2D3DLib.worker.transports import SubprocessTransport
+from small_case import start_pose, write_small_case
+
+HANG_SECONDS = 180.0
+RENDERS_AT_ONCE = 20
+CANCELLED = 0.2
+"""Share of the registrations that are cancelled."""
+MALFORMED = (
+    b"\n",
+    b"{\n",
+    b"[" * 5000 + b"\n",
+    b"\xff\xfe\x00\n",
+    b'{"v": 1}\n',
+    b'{"v": 2, "type": "ping", "id": 1}\n',
+    b'{"v": 1, "type": "magic", "id": 900001}\n',
+    b'{"v": 1, "type": "render", "id": 900002, "ct_to_world": [[NaN]]}\n',
+    b'{"v": 1, "type": "render", "id": 900003, "ct_to_world": [[1e999]]}\n',
+    b'{"v": 1, "type": "load_ct", "id": 900004, "name": "", "array": {"file": "../x", "dtype": "i1", "shape": [9]}}\n',
+    b'{"v": 1, "type": "release", "id": 900005, "files": ["/etc/passwd", "../x", ""]}\n',
+    b'{"v": 1, "type": "read_pose", "id": 900006, "path": "/dev/zero"}\n',
+    b'{"v": 1, "type": "resume", "id": 900007, "steps": 99999999999}\n',
+    b'{"v": 1, "type": "ping", "id": "' + b"9" * 2_000_000 + b'"}\n',
+)
+"""Lines that are no messages, or ask for what must not be had."""
+
+
+def megabytes(pid: int) -> float:
+    """Resident memory of a process, by the system's ps."""
+    found = subprocess.run(["ps", "-o", "rss=", "-p", str(pid)], capture_output=True, text=True)
+    return int(found.stdout) / 1024 if found.stdout.strip() else 0.0
+
+
+def zombies() -> int:
+    """Children of this process that have ended and were not waited for."""
+    found = subprocess.run(["ps", "-eo", "ppid=,stat="], capture_output=True, text=True).stdout.split("\n")
+    own = str(os.getpid())
+    return sum(1 for line in found if line.split()[:1] == [own] and line.split()[1].startswith("Z"))
+
+
+class Memory:
+    """The growth of a process after the first twentieth of its work."""
+
+    def __init__(self, total: int) -> None:
+        self.settled = max(3, total // 20)
+        self.base = self.last = self.largest = 0.0
+
+    def note(self, done: int, value: float) -> None:
+        """``value`` MB after ``done`` units of work."""
+        self.last, self.largest = value, max(self.largest, value)
+        if done <= self.settled:
+            self.base = max(self.base, value)
+
+    @property
+    def growth(self) -> float:
+        """MB that the process has at its end above what it had when it had settled."""
+        return max(0.0, self.last - self.base)
+
+
+class Worker:
+    """A client whose answers are counted."""
+
+    def __init__(self, case: Path) -> None:
+        self.client = EngineClient(SubprocessTransport)
+        self.rendered = self.finished = self.iterations = 0
+        self.statuses: dict[str, int] = {}
+        self.errors: dict[str, int] = {}
+        self.client.rendered.connect(self._on_rendered)
+        self.client.iteration.connect(self._on_iteration)
+        self.client.finished.connect(self._on_finished)
+        self.client.error.connect(self._on_error)
+        self.client.load_ct_file(case / "ct.nrrd", "CT")
+        views = [
+            {"name": v.name, "camera": camera_to_json(v.camera), "path": str(v.image), "image_kind": v.image_kind}
+            for v in load_geometry(case / "geometry.json")
+        ]
+        self.client.set_views(views)
+        if not self.client.wait_until(lambda: self.client.view_names and self.client.ct_info, HANG_SECONDS):
+            raise SystemExit(f"the worker did not start: {self.client.state_text}")
+
+    def _on_rendered(self, result: Any) -> None:
+        self.rendered += 1
+
+    def _on_iteration(self, result: Any) -> None:
+        self.iterations += 1
+
+    def _on_finished(self, result: Any) -> None:
+        self.finished += 1
+        self.statuses[result.status] = self.statuses.get(result.status, 0) + 1
+
+    def _on_error(self, text: str, detail: str) -> None:
+        self.errors[text[:60]] = self.errors.get(text[:60], 0) + 1
+
+    @property
+    def pid(self) -> int:
+        return int(self.client.info["pid"])
+
+    def disturb(self, draw: random.Random) -> None:
+        """Send a line that is no message."""
+        self.client._transport.write(draw.choice(MALFORMED))
+
+    def wait(self, condition: Callable[[], bool]) -> bool:
+        return self.client.wait_until(condition, HANG_SECONDS)
+
+
+def soak_worker(case: Path, registrations: int, renders: int, minutes: float, seed: int) -> dict[str, Any]:
+    """Registrations with renders between them; numbers of what happened."""
+    draw = random.Random(seed)
+    worker = Worker(case)
+    theirs, ours = Memory(registrations), Memory(registrations)
+    hangs = cancelled = disturbed = runs = asked = 0
+    first_pid = worker.pid
+    end = time.monotonic() + 60 * minutes if minutes else float("inf")
+    each = -(-renders // registrations)
+    for number in range(registrations):
+        if time.monotonic() > end:
+            break
+        for _ in range(each):
+            pose = start_pose(draw.uniform(0, 30)).numpy()
+            before = worker.rendered
+            worker.client.render(pose, max_side=draw.choice((64, 128, 256)), pictures=draw.choice((["drr"], ["bone"])))
+            asked += 1
+            if asked % RENDERS_AT_ONCE == 0 and not worker.wait(lambda before=before: worker.rendered > before):
+                hangs += 1
+        if draw.random() < 0.5:
+            worker.disturb(draw)
+            disturbed += 1
+        seen, ended = worker.iterations, worker.finished
+        worker.client.register(start_pose(draw.uniform(1, 8)).numpy(), "dppc", "fast")
+        runs += 1
+        if draw.random() < CANCELLED:
+            steps = draw.randrange(4)
+            worker.wait(lambda seen=seen, steps=steps: worker.iterations >= seen + steps)
+            worker.client.cancel()
+            cancelled += 1
+        if not worker.wait(lambda ended=ended: worker.finished > ended):
+            hangs += 1
+            worker.client.restart()
+        theirs.note(number + 1, megabytes(worker.pid))
+        ours.note(number + 1, megabytes(os.getpid()))
+        if number % 10 == 9:
+            print(
+                f"{number + 1} registrations, {asked} renders: worker {theirs.last:.0f} MB, client {ours.last:.0f} MB"
+            )
+    folder = worker.client.folder.path
+    crashed = worker.pid != first_pid
+    worker.client.stop(wait_seconds=20)
+    return {
+        "registrations": runs, "renders": asked, "answered": worker.rendered, "cancelled": cancelled,
+        "malformed": disturbed, "hangs": hangs, "crashed": crashed, "zombies": zombies(),
+        "folder_left": folder.exists(), "statuses": worker.statuses, "errors": worker.errors,
+        "worker_mb": theirs.last, "worker_growth_mb": theirs.growth, "client_growth_mb": ours.growth,
+    }  # fmt: skip
+
+
+def soak_panel(case: Path, cycles: int, minutes: float) -> dict[str, Any]:
+    """Load, register and close in the stand-in Slicer; every tenth time the module is unloaded, too."""
+    os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+    root = Path(__file__).resolve().parents[2]
+    sys.path.insert(0, str(root / "Testing" / "host"))
+    import slicer_host
+
+    reason = slicer_host.missing()
+    if reason:
+        return {"skipped": reason}
+    host = slicer_host.start()
+    import slicer
+
+    own = Memory(cycles)
+    done = hangs = 0
+    end = time.monotonic() + 60 * minutes if minutes else float("inf")
+    widget = None
+    for number in range(cycles):
+        if time.monotonic() > end:
+            break
+        if widget is None:
+            widget = host.load_module(root / "DeepReg2D3D" / "DeepReg2D3D.py")
+        logic = widget.logic
+        logic.loadCT(str(case / "ct.nrrd"))
+        logic.loadGeometry(str(case / "geometry.json"))
+        logic.setPose(start_pose(4.0).numpy())
+        if not host.wait_for(lambda logic=logic: logic.session.inputs.ready, HANG_SECONDS):
+            hangs += 1
+        else:
+            result = logic.register(method="dppc", preset="fast")
+            hangs += result is None
+        slicer.mrmlScene.Clear()
+        host.process_events(0.05)
+        done += 1
+        if number % 10 == 9:
+            host.unload_module(widget)
+            widget = None
+            host.process_events(0.05)
+        own.note(number + 1, megabytes(os.getpid()))
+        print(f"{number + 1} cycles: panel {own.last:.0f} MB")
+    if widget is not None:
+        host.unload_module(widget)
+    return {"cycles": done, "hangs": hangs, "zombies": zombies(), "panel_mb": own.last, "panel_growth_mb": own.growth}
+
+
+def main() -> None:
+    """Run both, print what happened, write the report."""
+    parser = parser_of(__doc__, "soak_benchmark.json")
+    parser.add_argument("--registrations", type=int, default=1000)
+    parser.add_argument("--renders", type=int, default=20000)
+    parser.add_argument("--cycles", type=int, default=200, help="of the panel; 0: the worker alone")
+    parser.add_argument("--minutes", type=float, default=0.0, help="at most so long for each (0: as long as it takes)")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parsed(parser)
+    facts = machine(options.device)
+    print(told(facts))
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        case = write_small_case(Path(folder) / "case")
+        if options.registrations > 0:
+            found = soak_worker(case, options.registrations, options.renders, options.minutes, options.seed)
+            rows.append({"what": "worker", **found})
+        if options.cycles > 0:
+            rows.append({"what": "panel", **soak_panel(case, options.cycles, options.minutes)})
+    for row in rows:
+        print("\n".join(f"{key:20} {value}" for key, value in row.items()))
+    write_report(options.json, "soak", machine=facts, rows=rows)
+
+
+if __name__ == "__main__":
+    run(main)
