@@ -105,7 +105,7 @@ def _reasons(check: SelfCheck, signals: dict[str, float], light: str) -> tuple[s
         lost["lead"] = max(lost["lead"], _NAMED_FROM)
     named = [signal for signal in ranked if lost[signal.name] >= _NAMED_FROM][:MOST_REASONS]
     if light == "green" and (not named or lost[named[0].name] < 1.0):
-        return ("the edges agree, no other place fits as well, and a start close by leads back to this result",)
+        return ("the edges agree, and no other place in the X-ray fits nearly as well",)
     return tuple(signal.reason(check) for signal in named or ranked[:1])
 
 

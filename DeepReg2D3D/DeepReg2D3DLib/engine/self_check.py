@@ -48,7 +48,7 @@ FEWEST = 30
 
 @dataclass(frozen=True)
 class SelfCheck:
-    """The measurements. Shares and similarities are of the view that is worst.
+    """The measurements. Shares, similarities and offsets are means over the views.
 
     similarity: edge similarity at the pose (-1 to 1); elsewhere: of the best rival after a few steps; restarted: of a
     restart that ended elsewhere (0: none did); correlation and
@@ -56,8 +56,8 @@ class SelfCheck:
     contour points that are found in the X-ray within 1 mm; confirmed: share whose match, followed back, returns;
     offset_mm: median distance of contour points from their matches; scatter_mm: standard deviation of the residuals of
     the PPC solution; pull_mm: how far the correspondences still want to move the CT, across the viewing direction;
-    spread_mm: mean distance at which restarts end from the result, as seen; depth_moved: from the start, along the beam
-    of a single view, as a share of the distance from the source; zoom: by how much the X-ray seems magnified beyond
+    spread_mm: mean distance at which restarts end from the result, as seen; depth_moved: from the start, along the
+    beams of all views, as a share of the distance from the source; zoom: by how much the X-ray seems magnified beyond
     what the geometry allows (a share, 0 where it fits), zoom_error: its standard deviation; contour_points: contour
     points in the fields of all views.
     """
@@ -119,16 +119,12 @@ def check_result(
         max((score for score, number in zip(scores[1:], others, strict=True) if number in which), default=0.0)
         for which in (range(len(rivals)), range(len(rivals), len(ended)))
     ]
-    alone = scores[:1]
-    if len(xrays) > 1:
-        alone = [judged_poses(setup, [xray], [ct_to_world], JUDGED_SIDE, JUDGED_MARGIN_MM)[0] for xray in xrays]
-    worst = min(range(len(xrays)), key=lambda i: places[i].here - places[i].scores[0])
     return SelfCheck(
-        similarity=min(alone),
-        elsewhere=best[0] - scores[0] + min(alone),
-        restarted=best[1] - scores[0] + min(alone),
-        correlation=places[worst].here,
-        correlation_elsewhere=places[worst].scores[0],
+        similarity=scores[0],
+        elsewhere=best[0],
+        restarted=best[1],
+        correlation=_mean([place.here for place in places]),
+        correlation_elsewhere=_mean([place.scores[0] for place in places]),
         spread_mm=sum(min(mm, 50.0) for mm in apart[len(rivals) :]) / len(restarts),
         depth_moved=_depth_moved(setup, xrays, ct_to_world, start),
         **fine.numbers,
@@ -136,12 +132,14 @@ def check_result(
 
 
 def _depth_moved(setup: RegistrationSetup, xrays: Sequence[XRay], pose: Tensor, start: Tensor | None) -> float:
-    """How far the CT came nearer or went farther along the beam of a single view, as a share of its distance."""
-    if start is None or len(xrays) > 1:
+    """How far the CT came nearer or went farther along the beam, as a share of its distance; of the views the least."""
+    if start is None:
         return 0.0
-    camera = xrays[0].camera
-    now, before = (depth_of(setup.surface, camera.ct_to_camera(each)) for each in (pose, start))
-    return abs(now - before) / max(now, 1.0)
+    shares = []
+    for xray in xrays:
+        now, before = (depth_of(setup.surface, xray.camera.ct_to_camera(each)) for each in (pose, start))
+        shares.append(abs(now - before) / max(now, 1.0))
+    return min(shares)
 
 
 def seen_distance(setup: RegistrationSetup, xrays: Sequence[XRay], pose: Tensor, reference: Tensor) -> float:
@@ -182,9 +180,9 @@ class _Fine:
         zooms = [_zoom(scene, found, pose, centre) for scene, found in zip(scenes, matches, strict=True)]
         zoom, error = max(zooms, key=lambda z: abs(z[0]) / (z[1] + 0.01))
         numbers = {
-            "found": min(share for share, *_ in shares),
-            "confirmed": min(share for _, share, *_ in shares),
-            "offset_mm": max(offset for _, _, offset, _ in shares),
+            "found": _mean([share for share, *_ in shares]),
+            "confirmed": _mean([share for _, share, *_ in shares]),
+            "offset_mm": _mean([offset for _, _, offset, _ in shares]),
             "scatter_mm": float(solution.scale),
             "pull_mm": seen_distance(setup, xrays, turned, pose),
             "zoom": zoom,
@@ -255,6 +253,10 @@ def _zoom(scene: Scene, matches: Matches, pose: Tensor, centre: Tensor) -> tuple
     variance = (weights * residuals**2).sum() / total
     inverse = torch.linalg.inv(normal / total * count)
     return float(unknowns[6]) / length, float((inverse[6, 6] * variance).clamp_min(0).sqrt()) / length
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
 
 
 def _vector(values: Sequence[float]) -> Tensor:
