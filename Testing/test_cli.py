@@ -141,7 +141,7 @@ def test_noise_for_xrays_is_judged_unreliable(small_case, tmp_path, capsys):
     generator = torch.Generator().manual_seed(0)
     for name in ("a", "b"):
         save_image(torch.rand(112, 128, generator=generator), tmp_path / f"{name}.nrrd")
-    images = ["--xray", str(tmp_path / "a.nrrd"), str(tmp_path / "b.nrrd")]
+    images = ["--xray", str(tmp_path / "a.nrrd"), str(tmp_path / "b.nrrd"), "--preset", "fast"]
     assert register(small_case, tmp_path / "out", *images) == 3
     report = strict_json(tmp_path / "out" / "report.json")
     assert report["status"] == "unreliable" and report["confidence_light"] == "red" and report["confidence"] < 0.5

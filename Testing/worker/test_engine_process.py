@@ -135,27 +135,6 @@ def test_refusals_are_one_line_for_people(engine, tmp_path):
     assert client.wait_until(lambda: len(signals.rendered) > count, 20)  # the CT from before is still there
 
 
-def test_a_ct_file_is_read_by_the_worker_where_its_node_stands(engine, tmp_path):
-    import SimpleITK as sitk
-
-    client, signals, sample = engine
-    array = np.clip(sample["ct"]["array"][::2, ::2, ::2], -1000, 3000)
-    image = sitk.GetImageFromArray(array)
-    image.SetSpacing((5.0, 5.0, 5.0))
-    sitk.WriteImage(image, str(tmp_path / "ct.nrrd"))
-    moved = np.diag([5.0, 5.0, 5.0, 1.0])
-    moved[:3, 3] = 100.0
-    count = len(signals.cts)
-    client.load_ct_file(tmp_path / "ct.nrrd", "moved", ijk_to_ct=moved, shape=array.shape)
-    assert client.wait_until(lambda: len(signals.cts) > count, 60), signals.errors
-    middle = 100 + 2.5 * (np.array(array.shape)[::-1] - 1)
-    np.testing.assert_allclose(signals.cts[-1]["centre"], middle)
-    texts = []
-    client.load_ct_file(tmp_path / "ct.nrrd", "other", shape=(9, 9, 9), on_error=texts.append)
-    assert client.wait_until(lambda: texts, 20)
-    assert "not the CT" in texts[0]
-
-
 def test_the_pose_of_landmarks(engine):
     client, _signals, sample = engine
     truth, centre = np.asarray(sample["truth"]), np.asarray(client.ct_info["centre"])
@@ -220,3 +199,25 @@ def test_work_can_be_given_up(engine):
     assert client.wait_until(lambda: refusals and client.view_names and client.state == "ready", 120), client.state_text
     assert refusals == ["Stopped by the user."] and client.info["pid"] != pid
     assert not any("unexpectedly" in text for text in signals.errors)
+
+
+def test_a_ct_file_is_read_by_the_worker_where_its_node_stands(engine, tmp_path):
+    # The last test of this file: it leaves the engine another CT.
+    import SimpleITK as sitk
+
+    client, signals, sample = engine
+    array = np.clip(sample["ct"]["array"][::2, ::2, ::2], -1000, 3000)
+    image = sitk.GetImageFromArray(array)
+    image.SetSpacing((5.0, 5.0, 5.0))
+    sitk.WriteImage(image, str(tmp_path / "ct.nrrd"))
+    moved = np.diag([5.0, 5.0, 5.0, 1.0])
+    moved[:3, 3] = 100.0
+    count = len(signals.cts)
+    client.load_ct_file(tmp_path / "ct.nrrd", "moved", ijk_to_ct=moved, shape=array.shape)
+    assert client.wait_until(lambda: len(signals.cts) > count, 60), signals.errors
+    middle = 100 + 2.5 * (np.array(array.shape)[::-1] - 1)
+    np.testing.assert_allclose(signals.cts[-1]["centre"], middle)
+    texts = []
+    client.load_ct_file(tmp_path / "ct.nrrd", "other", shape=(9, 9, 9), on_error=texts.append)
+    assert client.wait_until(lambda: texts, 20)
+    assert "not the CT" in texts[0]
