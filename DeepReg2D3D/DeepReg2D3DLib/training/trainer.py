@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..engine.networks import FLOW_ARCHITECTURES
 from .checkpoint import load_checkpoint, save_checkpoint
 from .config import TrainConfig
 from .joint import joint_task
@@ -66,8 +65,6 @@ class Trainer:
         self.network: nn.Module = self.task.build().to(device)
         self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
         self.optimiser = torch.optim.AdamW(self._groups(), lr=config.learning_rate, weight_decay=config.weight_decay)
-        # Points and poses need float32; convolutions on a GPU don't.
-        self._half = device.type == "cuda" and config.stage == "flow" and config.architecture in FLOW_ARCHITECTURES
         self.step = 0
         self.samples = 0
         self.seconds = 0.0
@@ -205,8 +202,8 @@ class Trainer:
             changed = float(torch.rand((), generator=host)) < config.photometric_share
             batch = augmented(batch, generator)
             given = network_input(batch, host if changed else None)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._half):
-            loss, record = self.task.losses(self.network, batch, given, self.step)
+        # In float32: in bfloat16 the compact network's loss is NaN from the first steps on a GPU.
+        loss, record = self.task.losses(self.network, batch, given, self.step)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), config.clip_norm)
