@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--init", type=Path, metavar="FILE", help="with --geometry: about where the CT lies in its world"
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the simulated X-rays (default: 0)")
+    cli_options.add_seed(parser, "of the simulated X-rays")
     parser.add_argument(
         "--messages",
         action="store_true",

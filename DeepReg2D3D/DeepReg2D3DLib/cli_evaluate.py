@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 
 from . import cli_options
-from .exit_status import DONE, INTERRUPTED
-from .progress import Progress, collected_warnings
+from .cli_protocol import run_protocol
+from .exit_status import DONE
 
 DESCRIPTION = """\
 Registers every case from many starts and measures the results against the ground truth: success rate (mRPD of 2 mm or
@@ -44,16 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="starts for each case and view: picked evenly from those listed, beyond them drawn (default: all listed)",
     )
-    parser.add_argument(
-        "--seed", type=cli_options.seed, default=0, metavar="S", help="seed of the drawn starts (default: 0)"
-    )
+    cli_options.add_seed(parser, "seed of the drawn starts")
     cli_options.add_device(parser)
-    parser.add_argument(
-        "--jobs",
-        type=cli_options.positive_count,
-        metavar="J",
-        help="registrations at a time (default: one for each core; one on a GPU)",
-    )
+    cli_options.add_jobs(parser)
     cli_options.add_out_folder(parser)
 
 
@@ -72,13 +65,7 @@ def run(options: argparse.Namespace) -> int:
         device=options.device,
         jobs=options.jobs,
     )
-    with Progress() as progress:
-        try:
-            with collected_warnings(progress):
-                evaluate(settings, progress.update)
-        except KeyboardInterrupt:
-            progress.note(f"interrupted; the rows so far are in {options.out}, and the same command goes on.")
-            return INTERRUPTED
-    print((options.out / "table.md").read_text(encoding="utf-8"))
-    print(f"plots: {options.out / 'success.png'} and {options.out / 'errors.png'}")
-    return DONE
+    status = run_protocol(options.out, lambda progress: evaluate(settings, progress.update))
+    if status == DONE:
+        print(f"plots: {options.out / 'success.png'} and {options.out / 'errors.png'}")
+    return status

@@ -113,6 +113,21 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_jobs(parser: argparse.ArgumentParser) -> None:
+    """--jobs, of registrations by many processes"""
+    parser.add_argument(
+        "--jobs",
+        type=positive_count,
+        metavar="J",
+        help="registrations at a time (default: one for each core; one on a GPU)",
+    )
+
+
+def add_seed(parser: argparse.ArgumentParser, of: str) -> None:
+    """--seed"""
+    parser.add_argument("--seed", type=seed, default=0, metavar="S", help=f"{of} (default: 0)")
+
+
 def add_out_folder(parser: argparse.ArgumentParser, default: str | None = None) -> None:
     """--out, a folder."""
     note = f" (default: {default})" if default else ""

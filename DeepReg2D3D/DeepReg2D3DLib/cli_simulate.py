@@ -31,9 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="where the CT lies: pose.json or a rigid ITK transform; without it the CT's frame is the world's",
     )
-    parser.add_argument(
-        "--seed", type=cli_options.seed, default=0, metavar="S", help="the same seed gives the same images (default: 0)"
-    )
+    cli_options.add_seed(parser, "the same seed gives the same images")
     cli_options.add_device(parser)
     cli_options.add_out_folder(parser)
 

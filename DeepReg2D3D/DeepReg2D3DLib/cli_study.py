@@ -6,8 +6,9 @@ import argparse
 
 from . import cli_options
 from .cli_case import add_files
-from .exit_status import DONE, INTERRUPTED
-from .progress import Progress, collected_warnings
+from .cli_protocol import run_protocol
+from .exit_status import DONE
+from .progress import Progress
 
 DESCRIPTION = """\
 Measures how well a CT registers to X-rays of your own: from many random starts up to a distance, against a pose that
@@ -44,14 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     cli_options.add_method(parser, several=True)
     cli_options.add_preset(parser)
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the starts (default: 0)")
+    cli_options.add_seed(parser, "seed of the starts")
     cli_options.add_device(parser)
-    parser.add_argument(
-        "--jobs",
-        type=cli_options.positive_count,
-        metavar="J",
-        help="registrations at a time (default: one for each core; one on a GPU)",
-    )
+    cli_options.add_jobs(parser)
     cli_options.add_out_folder(parser)
 
 
@@ -61,7 +57,8 @@ def run(options: argparse.Namespace) -> int:
     from .study import StudyFiles, StudySettings, run_study
 
     files = StudyFiles(options.ct, options.geometry, options.xray, options.frame, options.reference, options.landmarks)
-    with Progress() as progress:
+
+    def work(progress: Progress) -> None:
         settings = StudySettings(
             out=options.out,
             methods=tuple(dict.fromkeys(options.method)),
@@ -75,12 +72,9 @@ def run(options: argparse.Namespace) -> int:
             told=progress.update,
             note=progress.note,
         )
-        try:
-            with collected_warnings(progress):
-                run_study(files, settings)
-        except KeyboardInterrupt:
-            progress.note(f"interrupted; the rows so far are in {options.out}, and the same command goes on.")
-            return INTERRUPTED
-    print((options.out / "table.md").read_text(encoding="utf-8"))
-    print(f"report: {options.out / FILE_NAME}")
-    return DONE
+        run_study(files, settings)
+
+    status = run_protocol(options.out, work)
+    if status == DONE:
+        print(f"report: {options.out / FILE_NAME}")
+    return status
