@@ -6,10 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import qt
+from slicer.i18n import tr as _
 
+from ..exit_status import DONE, INTERRUPTED, UNRELIABLE
 from ..worker.program import ProgramRun
 from ..worker.signals import Signal
 from ..worker.transports import QProcessTransport
+
+WITH_RESULT = (DONE, UNRELIABLE, INTERRUPTED)
+"""Exit statuses of a command that has written what it found."""
 
 
 class SceneProgram:
@@ -70,3 +75,64 @@ class SceneProgram:
     def _set(self, state: str) -> None:
         self.state = state
         self.changed.emit()
+
+
+class SceneRun:
+    """What one kind of command makes of the scene; subclasses say what its news and its end mean.
+
+    Attributes:
+        state: of the process, see `SceneProgram`.
+        program: the process itself.
+        done, total: steps.
+        changed: plain signal (), on every news.
+
+    Args:
+        logic: the module's logic.
+    """
+
+    def __init__(self, logic) -> None:
+        self._logic = logic
+        self.changed = Signal()
+        self._job = SceneProgram(logic, self._fail)
+        self._job.changed.connect(self.changed.emit)
+        self.program = self._job.program
+        self.program.progress.connect(self._on_progress)
+        self.program.finished.connect(self._on_finished)
+        self.done = self.total = 0
+
+    @property
+    def state(self) -> str:
+        return self._job.state
+
+    @property
+    def is_running(self) -> bool:
+        return self._job.is_running
+
+    def stop(self) -> None:
+        """Stops after the present step; what is there by then is kept."""
+        self._job.stop()
+
+    def close(self) -> None:
+        """The module ends."""
+        self._job.close()
+        self._forget()
+
+    def _fail(self, text: str) -> None:
+        self._forget()
+        self._logic.message.emit(text)
+        self.changed.emit()
+
+    def _forget(self) -> None:
+        """Removes the files that were only handed over."""
+        raise NotImplementedError
+
+    def _on_progress(self, done: int, total: int, text: str) -> None:
+        raise NotImplementedError
+
+    def _on_finished(self, status: int, text: str) -> None:
+        raise NotImplementedError
+
+    @staticmethod
+    def _refusal(status: int, text: str) -> str:
+        """The words of a command that ended without a result."""
+        return text.removeprefix("deepreg2d3d: ") or _("It ended with status {code}.").format(code=status)

@@ -12,48 +12,25 @@ from slicer.i18n import tr as _
 from ..mrml.input_files import PATH_ATTRIBUTE, declared_kind
 from ..mrml.scene_files import write_scene_files
 from ..mrml.track_sequence import TrackSequence, read_images, read_track
-from ..worker.signals import Signal
-from .scene_program import SceneProgram
-
-DONE, UNRELIABLE, INTERRUPTED = 0, 3, 130
+from .scene_program import WITH_RESULT, SceneRun
 
 
-class SequenceRun:
-    """One run at a time.
+class SequenceRun(SceneRun):
+    """One run at a time; its steps are frames.
 
     Attributes:
-        state: of the process, see `SceneProgram`.
-        done, total: frames.
         text: what the last frame brought.
         frames: of the last run that ended (see `mrml.track_sequence.read_track`).
         sequence: its sequences in the scene, None before.
-        changed: plain signal (), on every news.
-
-    Args:
-        logic: the module's logic.
     """
 
     def __init__(self, logic) -> None:
-        self._logic = logic
-        self.changed = Signal()
-        self._job = SceneProgram(logic, self._fail)
-        self._job.changed.connect(self.changed.emit)
-        self.program = self._job.program
-        self.program.progress.connect(self._on_progress)
-        self.program.finished.connect(self._on_finished)
-        self.done, self.total, self.text = 0, 0, ""
+        super().__init__(logic)
+        self.text = ""
         self.frames: list[dict] = []
         self.sequence: TrackSequence | None = None
         self._folder: Path | None = None
         self._xray = None
-
-    @property
-    def state(self) -> str:
-        return self._job.state
-
-    @property
-    def is_running(self) -> bool:
-        return self._job.is_running
 
     def suggestion(self) -> str:
         """The file of the first X-ray view, which may be a run's first frame; empty without one."""
@@ -73,35 +50,21 @@ class SequenceRun:
         arguments = [*named, "--xray", run, "--method", method, "--preset", preset, "--device", device]
         self._job.start("track", self._folder, [*arguments, "--keep-images", "--out", str(self._folder / "tracked")])
 
-    def stop(self) -> None:
-        """Stops after the present frame; what was tracked is shown."""
-        self._job.stop()
-
     def show(self, index: int) -> None:
         """Goes to a frame."""
         if self.sequence is not None and self.sequence.is_there:
             self.sequence.select(index)
-
-    def close(self) -> None:
-        """The module ends."""
-        self._job.close()
-        self._forget_folder()
-
-    def _fail(self, text: str) -> None:
-        self._forget_folder()
-        self._logic.message.emit(text)
-        self.changed.emit()
 
     def _on_progress(self, done: int, total: int, text: str) -> None:
         self.done, self.total, self.text = done, total, text
         self.changed.emit()
 
     def _on_finished(self, status: int, text: str) -> None:
-        if status in (DONE, UNRELIABLE, INTERRUPTED) and self._folder is not None:
+        if status in WITH_RESULT and self._folder is not None:
             words = self._take_over(self._folder / "tracked")
         else:
-            words = text.removeprefix("deepreg2d3d: ") or _("It ended with status {code}.").format(code=status)
-        self._forget_folder()
+            words = self._refusal(status, text)
+        self._forget()
         self._logic.message.emit(words)
         self.changed.emit()
 
@@ -124,7 +87,7 @@ class SequenceRun:
         text = _("{count} frames were followed, {doubted} of them in doubt. Play them with the sequence browser.")
         return text.format(count=len(frames), doubted=doubted)
 
-    def _forget_folder(self) -> None:
+    def _forget(self) -> None:
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None

@@ -12,53 +12,32 @@ import numpy as np
 import slicer
 from slicer.i18n import tr as _
 
+from ..exit_status import INTERRUPTED
 from ..mrml.scene_files import write_scene_files
 from ..mrml.study import StudyRecord, final_pose, read_rows, read_summary
-from ..worker.signals import Signal
-from .scene_program import SceneProgram
+from .scene_program import WITH_RESULT, SceneRun
 
 INPUTS = "scene"
 """The sub-folder of a study that holds what the scene handed over."""
-DONE, UNRELIABLE, INTERRUPTED = 0, 3, 130
 
 
-class StudyRun:
-    """One study or one case that is written, at a time.
+class StudyRun(SceneRun):
+    """One study or one case that is written, at a time; its steps are registrations. A study that ends with the module
+    goes on when it is started again in its folder.
 
     Attributes:
-        state: of the process, see `SceneProgram`.
-        done, total: registrations.
-        rows: those that are done (see `mrml.study.read_rows`).
+        rows: registrations that are done (see `mrml.study.read_rows`).
         folder: of the last study, None before.
         reference: the pose (4, 4) LPS that it counts as the truth.
-        changed: plain signal (), on every news.
-
-    Args:
-        logic: the module's logic.
     """
 
     def __init__(self, logic) -> None:
-        self._logic = logic
-        self.changed = Signal()
-        self._job = SceneProgram(logic, self._fail)
-        self._job.changed.connect(self.changed.emit)
-        self.program = self._job.program
-        self.program.progress.connect(self._on_progress)
-        self.program.finished.connect(self._on_finished)
-        self.done = self.total = 0
+        super().__init__(logic)
         self.rows: list[dict] = []
         self.folder: Path | None = None
         self.reference: np.ndarray | None = None
         self._record: StudyRecord | None = None
         self._case: Path | None = None  # of scene files, while a case is written
-
-    @property
-    def state(self) -> str:
-        return self._job.state
-
-    @property
-    def is_running(self) -> bool:
-        return self._job.is_running
 
     @property
     def report(self) -> Path | None:
@@ -109,10 +88,6 @@ class StudyRun:
         if pose is not None:
             self._logic.setPose(pose)
 
-    def stop(self) -> None:
-        """Stops after the present registrations; the rows so far are kept, and the report is written."""
-        self._job.stop()
-
     def show(self, index: int) -> None:
         """Puts the CT where a registration (by its row) ended."""
         if self.folder is None or not 0 <= index < len(self.rows):
@@ -132,11 +107,6 @@ class StudyRun:
         """Of the finished study: see `mrml.study.read_summary`."""
         return [] if self.folder is None or self.is_running else read_summary(self.folder)
 
-    def close(self) -> None:
-        """The module ends: so does the study; it goes on when it is started again in its folder."""
-        self._job.close()
-        self._forget_case()
-
     # --- on the way ---
 
     def _hand_over(self, command: str, folder: Path, arguments: list[str]) -> None:
@@ -148,11 +118,6 @@ class StudyRun:
             self._fail(_("Nothing can be written there: {reason}").format(reason=problem))
             return
         self._job.start(command, folder, [*named, *arguments])
-
-    def _fail(self, text: str) -> None:
-        self._forget_case()
-        self._logic.message.emit(text)
-        self.changed.emit()
 
     def _on_progress(self, done: int, total: int, _text: str) -> None:
         self.done, self.total = done, total
@@ -175,22 +140,22 @@ class StudyRun:
     def _on_finished(self, status: int, text: str) -> None:
         self._read()
         case = self._case
-        if status in (DONE, UNRELIABLE, INTERRUPTED):
+        if status in WITH_RESULT:
             words = _("The study is written to {folder}.").format(folder=self.folder)
             if status == INTERRUPTED:
                 words = _("Stopped. Start goes on where it stopped: {folder}.").format(folder=self.folder)
             if case is not None:
                 words = _("The case is written to {folder}.").format(folder=self._target)
         else:
-            words = text.removeprefix("deepreg2d3d: ") or _("It ended with status {code}.").format(code=status)
-        self._forget_case()
+            words = self._refusal(status, text)
+        self._forget()
         if case is None and self.folder is not None:
             # The study keeps its own, anonymised copy; the next start writes this one anew.
             shutil.rmtree(self.folder / INPUTS, ignore_errors=True)
         self._logic.message.emit(words)
         self.changed.emit()
 
-    def _forget_case(self) -> None:
+    def _forget(self) -> None:
         if self._case is not None:
             shutil.rmtree(self._case, ignore_errors=True)
             self._case = None
