@@ -101,9 +101,9 @@ def register_once(task: Task) -> dict[str, float | str]:
     from DeepReg2D3DLib.engine.random_starts import draw_starts
     from DeepReg2D3DLib.engine.registration import register
     from DeepReg2D3DLib.evaluation.starts import truth_of
-    from DeepReg2D3DLib.evaluation.trials import _prepared
+    from DeepReg2D3DLib.evaluation.trials import prepared_case
 
-    case, volume, xrays, setup = _prepared(task.folder, "cpu")
+    case, volume, xrays, setup = prepared_case(task.folder, "cpu")
     truth, targets = truth_of(case)
     xray = xrays[task.view]
     start = draw_starts(truth, targets, task.starts, 60.0, task.seed)[task.start]

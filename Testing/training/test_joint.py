@@ -9,9 +9,9 @@ from DeepReg2D3DLib.training.config import SampleConfig, TrainConfig
 from DeepReg2D3DLib.training.job import export_weights
 from DeepReg2D3DLib.training.joint import PLAIN, JointTask, joint_task
 from DeepReg2D3DLib.training.ppc_step import point_distance, ppc_step, projection_distance
-from DeepReg2D3DLib.training.sources import OnlineSource
 from DeepReg2D3DLib.training.tasks import network_input
 from DeepReg2D3DLib.training.trainer import Trainer
+from online_source import OnlineSource
 
 CPU = torch.device("cpu")
 TINY_WEIGHTS = {

@@ -10,7 +10,8 @@ from DeepReg2D3DLib.training import simulator
 from DeepReg2D3DLib.training.acquisition import StartConfig
 from DeepReg2D3DLib.training.config import SampleConfig
 from DeepReg2D3DLib.training.ppc_step import ppc_step, projection_distance
-from DeepReg2D3DLib.training.samples import SampleMaker, augmented, concatenated, flipped, turned
+from DeepReg2D3DLib.training.samples import SampleMaker, augmented, flipped, turned
+from online_source import concatenated
 
 EXACT = SolverSettings(robust_iterations=0, damping=0.0)
 SEED = 1

@@ -9,10 +9,10 @@ from DeepReg2D3DLib.engine.errors import InputError
 from DeepReg2D3DLib.engine.weights import load_network, read_manifest
 from DeepReg2D3DLib.training.config import PAPER, SampleConfig, TrainConfig
 from DeepReg2D3DLib.training.job import configured, export_weights
-from DeepReg2D3DLib.training.sources import OnlineSource
 from DeepReg2D3DLib.training.tasks import task_of
 from DeepReg2D3DLib.training.trainer import Trainer, read_log
 from DeepReg2D3DLib.training.validation import validate
+from online_source import OnlineSource
 
 TINY = {"stem": 16, "width": 16, "coarse": 16, "features": 16, "hidden": 16}
 NETWORKS = {"compact": TINY, "pointflow": {"hidden": 16, "local": 8, "reach": 8}}

@@ -58,7 +58,7 @@ class Outcome:
 
 def run_trial(trial: Trial) -> Outcome:
     """Register once and measure. Whatever ``register`` raises goes on to the caller, who counts it as a failure."""
-    case, volume, xrays, setup = _prepared(trial.folder, trial.device)
+    case, volume, xrays, setup = prepared_case(trial.folder, trial.device)
     truth, targets = truth_of(case)
     used = [xray for xray in xrays if trial.view in (JOINT, xray.name)]
     began = time.perf_counter()
@@ -111,7 +111,7 @@ def _record(
 
 
 @lru_cache(maxsize=1)
-def _prepared(folder: Path, device: str):
+def prepared_case(folder: Path, device: str):
     """(case, volume, X-rays, setup), kept for the case at hand only: a CT may fill much memory."""
     case = load_case(folder)
     volume = load_volume(case.ct)

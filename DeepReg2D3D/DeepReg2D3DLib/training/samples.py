@@ -159,16 +159,6 @@ class SampleMaker:
         )
 
 
-def concatenated(batches: list[SampleBatch]) -> SampleBatch:
-    """One batch of several (of equal image and point counts)."""
-    offsets, shift = [], 0
-    for batch in batches:
-        offsets.append(batch.xray_index + shift)
-        shift += len(batch.xray)
-    merged = {k: torch.cat([getattr(b, k) for b in batches]) for k in batches[0].__dict__ if k != "xray_index"}
-    return SampleBatch(xray_index=torch.cat(offsets), **merged)
-
-
 def flipped(batch: SampleBatch, columns: Tensor, rows: Tensor) -> SampleBatch:
     """Flip the images of chosen X-rays, with their DRRs, poses and cameras.
 

@@ -23,7 +23,7 @@ from ..engine.volume import attenuation_of
 from .config import SampleConfig
 from .maker import XRAYS_AT_ONCE, fill_ring, parent_lives, ring_folder, ring_layout
 from .ring import SampleRing
-from .samples import SampleBatch, SampleMaker, TrainingVolume, concatenated
+from .samples import SampleBatch, SampleMaker, TrainingVolume
 from .spectrum import split_materials
 from .volume_set import VolumeSetSettings, build_volume_set
 from .volumes import PreparedVolume, load_prepared
@@ -140,25 +140,6 @@ def start_maker(plan: MakerPlan) -> tuple[multiprocessing.process.BaseProcess, S
     process = context.Process(target=_make_samples, args=(plan,), daemon=True)
     process.start()
     return process, SampleRing.open(folder)
-
-
-class OnlineSource:
-    """Samples rendered for every step by the trainer itself, a few X-rays from each of several volumes."""
-
-    def __init__(self, volumes: list[TrainingVolume], config: SampleConfig, xrays_per_volume: int = 8) -> None:
-        self.volumes = volumes
-        self.maker = SampleMaker(config)
-        self.xrays_per_volume = xrays_per_volume
-
-    def batch(self, xrays: int, generator: torch.Generator) -> SampleBatch:
-        """See ``SampleSource``."""
-        parts, left = [], xrays
-        while left > 0:
-            count = min(left, self.xrays_per_volume)
-            chosen = int(torch.randint(len(self.volumes), (1,), generator=generator, device=generator.device))
-            parts.append(self.maker.make(self.volumes[chosen], count, generator))
-            left -= count
-        return concatenated(parts)
 
 
 def validation_batches(
