@@ -2,9 +2,11 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from adapted_networks import write_adapted_flow
 from DeepReg2D3DLib import batch
 from DeepReg2D3DLib.batch_list import read_batch
 from DeepReg2D3DLib.cli import main
@@ -104,6 +106,21 @@ def test_a_changed_file_changes_the_fingerprint(small_case, tmp_path):
     assert batch.fingerprint(item, settings) == before
     start.write_text(start.read_text() + "\n")
     assert batch.fingerprint(item, settings) != before
+
+
+def test_other_networks_are_new_work(small_case, tmp_path, monkeypatch, capsys):
+    adapted = write_adapted_flow(tmp_path / "adapted")
+    settings = batch.BatchSettings(tmp_path, "deep-iterative", "fast")
+    (item,) = read_batch(small_case)
+    assert batch.fingerprint(item, settings) != batch.fingerprint(item, replace(settings, weights=adapted))
+    given = []
+    monkeypatch.setattr(
+        batch, "work_off", lambda tasks, *_: given.extend(t.settings.weights for t in tasks) or iter(())
+    )
+    arguments = ["batch", "--list", str(small_case), "--out", str(tmp_path / "out"), "--weights", str(adapted)]
+    assert main(arguments) == 0 and given == [adapted]
+    assert main([*arguments, "--method", "dppc"]) == 2
+    assert "holds no network of method 'dppc'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

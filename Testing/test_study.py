@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from adapted_networks import FLOW, write_adapted_flow
 from DeepReg2D3DLib import study
 from DeepReg2D3DLib.cli import main
 from DeepReg2D3DLib.engine.errors import InputError
@@ -129,8 +130,12 @@ def test_more_starts_are_added_and_failures_are_shown(finished, tmp_path, monkey
     poses = [json.loads(line) for line in (copied / "poses.jsonl").read_text().splitlines()]
     poses[1]["after"] = start_pose(30.0).tolist()
     (copied / "poses.jsonl").write_text("\n".join(map(json.dumps, poses)) + '\n{"key": ["cut sho')
+    run = json.loads((copied / "run.json").read_text())
+    run["made_of"]["weights"] = "0a; deep-iterative-flow 1b2c"  # of learned methods that ran here before
+    (copied / "run.json").write_text(json.dumps(run))
     assert main(arguments) == 0
     text = (copied / "study.html").read_text(encoding="utf-8")
+    assert "network in place of the installed one" in text and "deep-iterative-flow 1b2c" in text
     assert "1 of 2 registrations" in text and "Where they ended (blue)" in text
     assert text.count("data:image/jpeg") == 4  # the reference and the failure, each in two views
     assert f"start {records[1].start_id} at {records[1].initial_mtre_mm:.1f} mm: mRPD 9.00 mm" in text
@@ -148,6 +153,28 @@ def test_another_reference_is_never_mixed_in(finished, small_case, tmp_path, cap
     assert (out / "starts.csv").read_bytes() == before
 
 
+def test_other_weights_are_refused_and_leave_the_report_alone(finished, small_case, tmp_path, monkeypatch):
+    """The networks of the first start are those of the study; ones that were adapted to another CT are told of."""
+    copied, adapted = tmp_path / "out", write_adapted_flow(tmp_path / "adapted")
+    shutil.copytree(finished[0], copied)
+    monkeypatch.setattr("DeepReg2D3DLib.evaluation.protocol.work_off", lambda *_: (row for row in ()))
+    marks = Path(finished[2][finished[2].index("--landmarks") + 1])
+    files = study.StudyFiles(small_case / "ct.nrrd", small_case / "geometry.json", reference=small_case / "pose.json",
+                             landmarks=marks)  # fmt: skip
+    settings = study.StudySettings(copied, ("deep-iterative",), 2, 10.0, device="cpu", weights=adapted)
+    manifest = adapted / "manifest.json"
+    content = json.loads(manifest.read_text())
+    content["networks"][FLOW]["adapted"] = {"ct_sha256": "another"}
+    manifest.write_text(json.dumps(content))
+    with pytest.warns(UserWarning, match="adapted to another CT"):
+        study.run_study(files, settings)
+    report = (copied / "study.html").read_bytes()
+    assert FLOW in report.decode("utf-8")
+    with pytest.raises(InputError, match="different weights"):
+        study.run_study(files, replace(settings, weights=None))
+    assert (copied / "study.html").read_bytes() == report
+
+
 def test_markers_alone_give_the_reference(small_case, tmp_path):
     marks = marked(small_case, tmp_path / "marks.json")
     files = study.StudyFiles(small_case / "ct.nrrd", small_case / "geometry.json", landmarks=marks)
@@ -162,6 +189,7 @@ def test_markers_alone_give_the_reference(small_case, tmp_path):
         (["--reference", "{case}/pose.json", "--limit", "500"], "5 to 200 mm"),
         (["--reference", "{case}/pose.json", "--xray", "{case}/AP.nrrd"], "1 images were given"),
         (["--reference", "{case}/none.json"], "none.json"),
+        (["--reference", "{case}/pose.json", "--weights", "{case}"], "holds no network weights"),
     ],
 )
 def test_what_cannot_be_studied_is_refused_at_once(small_case, tmp_path, capsys, more, words):

@@ -17,6 +17,7 @@ from .engine.atomic import make_folder, write_json, write_text
 from .engine.errors import DeepReg2D3DError, InputError
 from .engine.folder_lock import folder_lock
 from .engine.json_file import read_json
+from .engine.weights import adapted_weights
 from .evaluation.worker_pool import work_off
 
 ROW = "batch.json"
@@ -26,7 +27,7 @@ REFUSED = "refused"
 
 @dataclass(frozen=True)
 class BatchSettings:
-    """How a batch runs. shard: (i, n), the i-th of n parts, from 1."""
+    """How a batch runs. shard: (i, n), the i-th of n parts, from 1. weights: as for ``RunOptions``."""
 
     out: Path
     method: str
@@ -34,6 +35,7 @@ class BatchSettings:
     device: str = "auto"
     jobs: int | None = None
     shard: tuple[int, int] = (1, 1)
+    weights: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,8 @@ def fingerprint(item: BatchItem, settings: BatchSettings) -> str:
             continue
         stamps.append((str(path), found.st_size, found.st_mtime_ns))
     content = [repr(asdict(item)), settings.method, settings.preset, repr(stamps)]
+    if settings.weights is not None:
+        content.append(repr(sorted(adapted_weights(settings.weights).items())))
     return hashlib.sha256("\n".join(content).encode()).hexdigest()
 
 
@@ -157,7 +161,7 @@ def _register_alone(task: _Task, folder: Path) -> dict[str, Any]:
     text = io.StringIO()
     try:
         with redirect_stdout(text), Progress(text) as progress:
-            options = RunOptions(settings.method, settings.preset, settings.device)
+            options = RunOptions(settings.method, settings.preset, settings.device, settings.weights)
             with collected_warnings(progress) as warned:
                 init = "auto" if item.start is not None else item.init
                 request = StartRequest(init, None if item.start is not None else item.landmarks)

@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--list", type=Path, required=True, metavar="FILE|DIR", help="a CSV table, or a folder of case folders"
     )
     cli_options.add_method(parser)
+    cli_options.add_weights(parser)
     cli_options.add_preset(parser)
     cli_options.add_device(parser)
     parser.add_argument(
@@ -50,9 +51,11 @@ def run(options: argparse.Namespace) -> int:
     from .registration_run import RunOptions
 
     shard = parse_shard(options.shard)
-    RunOptions(options.method, options.preset, options.device)  # refuses at once what no item could use
+    RunOptions(options.method, options.preset, options.device, options.weights)  # refuses what none could use
     items = read_batch(options.list)
-    settings = BatchSettings(options.out, options.method, options.preset, options.device, options.jobs, shard)
+    settings = BatchSettings(
+        options.out, options.method, options.preset, options.device, options.jobs, shard, options.weights
+    )
     with Progress() as progress:
         try:
             rows = run_batch(items, settings, progress.update)

@@ -18,7 +18,8 @@ same command goes on where an interrupted one stopped; further methods or starts
 EPILOG = """\
 examples:
   deepreg2d3d evaluate --cases cases --method dppc --starts 20 --out evaluation
-  deepreg2d3d evaluate --cases cases --method deep-iterative dppc --views joint --starts 300 --out published"""
+  deepreg2d3d evaluate --cases cases --method deep-iterative dppc --views joint --starts 300 --out published
+  deepreg2d3d evaluate --cases cases --weights trained --out evaluation_trained"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a case folder (it holds case.json), or a folder of them",
     )
     cli_options.add_method(parser, several=True)
+    cli_options.add_weights(parser)
     cli_options.add_preset(parser)
     parser.add_argument(
         "--views",
@@ -64,6 +66,7 @@ def run(options: argparse.Namespace) -> int:
         seed=options.seed,
         device=options.device,
         jobs=options.jobs,
+        weights=options.weights,
     )
     status = run_protocol(options.out, lambda progress: evaluate(settings, progress.update))
     if status == DONE:

@@ -44,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="each view alone, as in the paper, or all at once (default: all at once, as register does)",
     )
     cli_options.add_method(parser, several=True)
+    cli_options.add_weights(parser)
     cli_options.add_preset(parser)
     cli_options.add_seed(parser, "seed of the starts")
     cli_options.add_device(parser)
@@ -69,6 +70,7 @@ def run(options: argparse.Namespace) -> int:
             seed=options.seed,
             device=options.device,
             jobs=options.jobs,
+            weights=options.weights,
             told=progress.update,
             note=progress.note,
         )

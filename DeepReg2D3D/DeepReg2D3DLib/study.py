@@ -24,13 +24,15 @@ from .engine.geometry_file import View, load_geometry
 from .engine.json_file import read_record
 from .engine.landmark_file import load_landmarks
 from .engine.landmarks import Landmark, solve_landmarks
+from .engine.methods import get_method
 from .engine.metrics import BIN_WIDTH, MINIMUM_PER_BIN
 from .engine.pose_file import load_pose
 from .engine.view_files import load_views
+from .engine.volume_digest import warn_of_another_ct
 from .engine.volume_io import load_volume
 from .engine.xray_io import load_xray
 from .evaluation.fiducials import fiducial_rows, write_fiducials
-from .evaluation.fingerprint import digest
+from .evaluation.fingerprint import digest, networks_in_place
 from .evaluation.pose_log import read_poses
 from .evaluation.protocol import EvaluationSettings, Told, evaluate, share_cores
 from .evaluation.records import JOINT, Record, RecordFile
@@ -57,7 +59,8 @@ class StudyFiles:
 class StudySettings:
     """How it runs. starts: registrations for each method and view; limit: mm of initial mTRE that they reach.
 
-    views: 'each', 'joint', or None for joint where there are several, as ``register`` does.
+    views: 'each', 'joint', or None for joint where there are several, as ``register`` does. weights: a folder of
+    networks that stand in for the installed ones of the same name.
     """
 
     out: Path
@@ -69,6 +72,7 @@ class StudySettings:
     seed: int = 0
     device: str = "auto"
     jobs: int | None = None
+    weights: Path | None = None
     told: Told = field(default=lambda done, total, text: None)
     note: Callable[[str], None] = field(default=lambda text: None)
 
@@ -81,12 +85,16 @@ def run_study(files: StudyFiles, settings: StudySettings) -> list[Record]:
     """
     if not SMALLEST_LIMIT <= settings.limit <= LARGEST_LIMIT:
         raise InputError(f"--limit {settings.limit:g}: expected {SMALLEST_LIMIT:g} to {LARGEST_LIMIT:g} mm.")
+    for method in settings.methods:  # what could not run is refused before anything is written
+        get_method(method, weights=settings.weights)
     views = load_views(files.geometry, files.images, files.frame)
     mode = settings.views or (JOINT if len(views) > 1 else "each")
     if mode == JOINT and len(views) < 2:
         raise InputError("There is one view only; use --views each.")
     reference, kind = _reference(files, views)
     kind = _prepare_case(files, settings, views, reference, kind)
+    if settings.weights is not None:
+        warn_of_another_ct(settings.weights, load_volume(load_case(settings.out / CASE).ct))
     evaluation = EvaluationSettings(
         cases=settings.out / CASE,
         out=settings.out,
@@ -98,19 +106,22 @@ def run_study(files: StudyFiles, settings: StudySettings) -> list[Record]:
         seed=settings.seed,
         device=settings.device,
         jobs=settings.jobs,
+        weights=settings.weights,
     )
     wanted = MINIMUM_PER_BIN * math.ceil(settings.limit / BIN_WIDTH)
     if settings.starts * (1 if mode == JOINT else len(views)) < wanted:
         settings.note(f"note: a capture range needs {MINIMUM_PER_BIN} runs in each 5 mm bin: {wanted} in all.")
     planned = settings.starts * len(settings.methods) * (1 if mode == JOINT else len(views))
-    records: list[Record] = []
+    refused = False
     try:
-        records = evaluate(evaluation, settings.told)
+        return evaluate(evaluation, settings.told)
+    except InputError:
+        refused = True  # what is there is of another run, and its report stays
+        raise
     finally:
-        if (settings.out / "starts.csv").exists():
+        if not refused and (settings.out / "starts.csv").exists():
             settings.note("writing the report ...")
             write_report(settings.out, planned, kind, settings)
-    return records
 
 
 def write_report(out: Path, planned: int, kind: str, settings: StudySettings) -> None:
@@ -134,6 +145,7 @@ def write_report(out: Path, planned: int, kind: str, settings: StudySettings) ->
         ("targets", f"{len(case.targets)} points on dense bone, on which mTRE and mRPD are averaged"),
         ("device", device),
     ]
+    told += [("network in place of the installed one", name) for name in networks_in_place(out)]
     content = StudyContent(
         volume=load_volume(case.ct),
         views=views,

@@ -4,13 +4,14 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from adapted_networks import write_adapted_flow
 from DeepReg2D3DLib.engine.correspondences import Matches, Progress
 from DeepReg2D3DLib.engine.device import resolve_device
 from DeepReg2D3DLib.engine.errors import InputError
 from DeepReg2D3DLib.engine.methods import METHODS, Method, get_method
 from DeepReg2D3DLib.engine.patch_matching import PatchMatching
 from DeepReg2D3DLib.engine.presets import PRESETS, get_preset
-from DeepReg2D3DLib.engine.weights import load_network, network_loader, read_manifest, save_network
+from DeepReg2D3DLib.engine.weights import load_network, network_loader, read_manifest
 
 
 def test_dppc_needs_nothing():
@@ -59,13 +60,7 @@ def test_the_shipped_weights_match_their_manifest_and_make_their_methods():
 @pytest.fixture
 def adapted(tmp_path):
     """A folder with a flow network that answers otherwise than the shipped one."""
-    entry = read_manifest()["deep-iterative-flow"]
-    network = load_network("deep-iterative-flow")
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.mul_(0.5)
-    save_network("deep-iterative-flow", network, entry["architecture"], {}, tmp_path)
-    return tmp_path
+    return write_adapted_flow(tmp_path)
 
 
 def test_networks_of_a_folder_stand_in_for_the_installed_ones(adapted):

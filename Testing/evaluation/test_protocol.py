@@ -2,14 +2,19 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
+from adapted_networks import FLOW, write_adapted_flow
 from DeepReg2D3DLib import cli
 from DeepReg2D3DLib.engine.errors import InputError
+from DeepReg2D3DLib.engine.weights import adapted_weights, load_network
 from DeepReg2D3DLib.engine.xray_io import save_image
-from DeepReg2D3DLib.evaluation.protocol import EvaluationSettings, evaluate
+from DeepReg2D3DLib.evaluation.fingerprint import networks_in_place
+from DeepReg2D3DLib.evaluation.protocol import EvaluationSettings, evaluate, plan
 from DeepReg2D3DLib.evaluation.records import RecordFile
+from DeepReg2D3DLib.evaluation.trials import run_trial
 
 FILES = {"poses.jsonl", "starts.csv", "table.md", "table.json", "success.png", "errors.png", "run.json"}
 
@@ -99,6 +104,48 @@ def test_rows_of_other_data_are_never_mixed_in(finished, small_case, tmp_path):
     with pytest.raises(InputError, match="case small"):
         evaluate(settings(case, out, starts=3))
     assert (out / "starts.csv").read_text() == before
+
+
+def test_a_trial_registers_with_the_networks_it_names(small_case, tmp_path, monkeypatch):
+    """And with the installed ones where it names none."""
+    adapted = write_adapted_flow(tmp_path / "adapted")
+    given = []
+
+    def taken(*_arguments, method, **_more):
+        given.append(method.correspondences.network.state_dict())
+        raise InputError("enough was seen")
+
+    monkeypatch.setattr("DeepReg2D3DLib.evaluation.trials.register", taken)
+    for weights in (None, adapted):
+        how = replace(settings(small_case, tmp_path / "out", starts=1, weights=weights), methods=("deep-iterative",))
+        with pytest.raises(InputError, match="enough"):
+            run_trial(plan([small_case], how, "cpu")[0])
+    wanted = [load_network(FLOW).state_dict(), load_network(FLOW, folder=adapted).state_dict()]
+    for network, expected in zip(given, wanted, strict=True):
+        assert all(torch.equal(network[key], expected[key]) for key in expected)
+    assert any(not torch.equal(given[0][key], given[1][key]) for key in given[0])
+
+
+def test_other_weights_are_refused_where_an_evaluation_goes_on(small_case, tmp_path, monkeypatch):
+    adapted, out = write_adapted_flow(tmp_path / "adapted"), tmp_path / "out"
+    monkeypatch.setattr("DeepReg2D3DLib.evaluation.protocol.work_off", lambda *_: (row for row in ()))
+    installed = replace(settings(small_case, out, starts=1), methods=("deep-iterative",))
+    evaluate(installed)
+    with pytest.raises(InputError, match="a run with different weights"):
+        evaluate(replace(installed, weights=adapted))
+    evaluate(installed)
+    assert networks_in_place(out) == []
+    other = replace(installed, weights=adapted, out=tmp_path / "other")
+    evaluate(other)
+    evaluate(other)
+    assert networks_in_place(other.out) == [f"{FLOW} {adapted_weights(adapted)[FLOW]}"]
+    with pytest.raises(InputError, match="different weights"):
+        evaluate(replace(installed, out=other.out))
+    # DPPC has no networks: its rows may stand beside any, and weights for it are a mistake.
+    evaluate(replace(installed, methods=("dppc",), out=other.out))
+    assert cli.main(["evaluate", "--cases", str(small_case), "--method", "dppc", "--weights", str(adapted),
+                     "--out", str(tmp_path / "none")]) == 2  # fmt: skip
+    assert not (tmp_path / "none").exists()
 
 
 def test_refusals_come_before_any_registration(small_case, tmp_path):

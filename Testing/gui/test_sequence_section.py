@@ -52,6 +52,15 @@ def test_it_starts_at_the_present_pose_with_the_geometry_of_the_first_view(track
     assert view["image_kind"] == "auto" and view["columns"] == 40
 
 
+def test_networks_adapted_to_this_ct_follow_it(tracking, widget, tmp_path):
+    process, run = tracking
+    assert "--weights" not in process.command
+    finish(process)
+    widget.logic.parameters.weights = "/adapted"
+    run.start(str(tmp_path / "run.dcm"), "deep-iterative", "fast", "cpu")
+    assert process.option("--weights") == "/adapted"
+
+
 def test_frames_come_back_as_sequences_that_a_click_goes_to(tracking, ui, widget, host):
     import slicer
 

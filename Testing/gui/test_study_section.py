@@ -46,6 +46,15 @@ def test_it_starts_with_what_the_scene_holds(studying, ui, click, host):
     assert not ui.startStudyButton.isEnabled() and ui.stopStudyButton.isEnabled()
 
 
+@pytest.mark.parametrize(("method", "given"), [("deep-iterative", True), ("dppc", False)])
+def test_networks_adapted_to_this_ct_are_studied(studying, widget, method, given):
+    process, study, folder = studying
+    widget.logic.parameters.weights = "/adapted"
+    study.start(str(folder), 2, 10.0, method, "fast", "cpu")
+    assert ("--weights" in process.command) is given
+    assert not given or process.option("--weights") == "/adapted"
+
+
 def test_rows_come_into_the_table_the_scene_and_the_summary(studying, ui, click, host, widget):
     import slicer
 

@@ -29,6 +29,6 @@ def warn_of_another_ct(weights: Path, volume: Volume) -> None:
     wanted = {entry["adapted"].get("ct_sha256") for entry in read_manifest(weights).values() if "adapted" in entry}
     if wanted and volume_digest(volume) not in wanted:
         warnings.warn(
-            f"{weights}: these networks were adapted to another CT. Without --weights the installed ones are used.",
+            "These networks were adapted to another CT; the installed ones are used without --weights.",
             stacklevel=2,
         )

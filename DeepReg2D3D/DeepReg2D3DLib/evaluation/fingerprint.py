@@ -12,10 +12,12 @@ from ..engine.case_file import load_case
 from ..engine.errors import InputError
 from ..engine.geometry_file import load_geometry
 from ..engine.json_file import read_record
+from ..engine.weights import adapted_weights
 from ..resources import models_dir
 
 FORMAT = "deepreg2d3d-evaluation"
 FILE_NAME = "run.json"
+WEIGHTS = "weights"
 
 
 def digest(paths: Sequence[Path]) -> str:
@@ -30,16 +32,26 @@ def digest(paths: Sequence[Path]) -> str:
     return total.hexdigest()
 
 
-def fingerprint(folders: Sequence[Path], learned: bool) -> dict[str, str]:
-    """One digest per case folder, the program's version and, where a learned method runs, a digest of the weights."""
+def fingerprint(folders: Sequence[Path], learned: bool, weights: Path | None = None) -> dict[str, str]:
+    """One digest per case folder, the program's version and, where a learned method runs, a digest of the weights.
+
+    weights: a folder of networks that stand in for installed ones of the same name; their own digests are added.
+    """
     prints = {"version": __version__}
     for folder in folders:
         case = load_case(folder)
         images = [view.image for view in load_geometry(case.geometry) if view.image is not None]
         prints[f"case {case.name}"] = digest([folder / "case.json", case.geometry, case.ct, *images])
     if learned:
-        prints["weights"] = digest([models_dir()])
+        others = {} if weights is None else adapted_weights(weights)
+        prints[WEIGHTS] = "; ".join([digest([models_dir()]), *(f"{name} {others[name]}" for name in sorted(others))])
     return prints
+
+
+def networks_in_place(out: Path) -> list[str]:
+    """'name SHA-256' of the networks that stood in for installed ones in the run whose run.json lies in ``out``."""
+    made_of = read_record(out / FILE_NAME, FORMAT).get("made_of")
+    return str(made_of.get(WEIGHTS, "")).split("; ")[1:]
 
 
 def check_same_run(out: Path, prints: dict[str, str]) -> None:
@@ -54,7 +66,8 @@ def check_same_run(out: Path, prints: dict[str, str]) -> None:
         changed = [name for name in prints if name in before and before[name] != prints[name]]
         if changed:
             raise InputError(
-                f"{out}: its rows were made with another {' and '.join(changed)}; choose another --out or empty it."
+                f"{out}: its rows come from a run with different {' and '.join(changed)}; choose another --out, or "
+                "empty it."
             )
         known = {**before, **prints}
     write_json(path, {"format": FORMAT, "version": 1, "made_of": known})

@@ -35,7 +35,8 @@ class EvaluationSettings:
     """What to evaluate. starts: how many per case and view (None: all listed). views: 'each' or 'joint'.
 
     reach: draw all starts, evenly in the 5 mm bins below so many mm of initial mTRE (None: those listed come first).
-    jobs: processes at a time (None: one a core, a single one on a GPU).
+    jobs: processes at a time (None: one a core, a single one on a GPU). weights: a folder of networks that stand in for
+    the installed ones of the same name.
     """
 
     cases: Path
@@ -48,6 +49,7 @@ class EvaluationSettings:
     seed: int = 0
     device: str = "auto"
     jobs: int | None = None
+    weights: Path | None = None
 
 
 def evaluate(settings: EvaluationSettings, told: Told = lambda done, total, text: None) -> list[Record]:
@@ -59,7 +61,7 @@ def evaluate(settings: EvaluationSettings, told: Told = lambda done, total, text
     """
     device = resolve_device(settings.device).type
     for method in settings.methods:
-        get_method(method, device)
+        get_method(method, device, settings.weights)
     folders = find_cases(settings.cases)
     trials = plan(folders, settings, device)
     with folder_lock(settings.out):
@@ -69,7 +71,8 @@ def evaluate(settings: EvaluationSettings, told: Told = lambda done, total, text
 def _evaluate_alone(
     settings: EvaluationSettings, folders: Sequence[Path], trials: list[Trial], device: str, told: Told
 ) -> list[Record]:
-    check_same_run(settings.out, fingerprint(folders, any(method != CLASSICAL for method in settings.methods)))
+    learned = any(method != CLASSICAL for method in settings.methods)
+    check_same_run(settings.out, fingerprint(folders, learned, settings.weights))
     file = RecordFile(settings.out / "starts.csv")
     records = file.read()
     known = {record.key: record for record in records}
@@ -126,6 +129,7 @@ def plan(folders: Sequence[Path], settings: EvaluationSettings, device: str) -> 
                             start.name,
                             pose,
                             start.initial_mtre,
+                            settings.weights,
                         )
                     )
     return trials

@@ -15,6 +15,7 @@ from ..engine.case_file import load_case
 from ..engine.confidence import Confidence
 from ..engine.device import resolve_device
 from ..engine.geometry_file import load_geometry
+from ..engine.methods import get_method
 from ..engine.metrics import SUCCESS_MRPD, mrpd, mtre
 from ..engine.registration import RegistrationSetup, register
 from ..engine.volume_io import load_volume
@@ -25,7 +26,10 @@ from .starts import truth_of
 
 @dataclass(frozen=True)
 class Trial:
-    """A registration to be done. view: a view's name, or 'joint' for all. pose: ct_to_world as nested lists."""
+    """A registration to be done. view: a view's name, or 'joint' for all. pose: ct_to_world as nested lists.
+
+    weights: a folder of networks that stand in for the installed ones of the same name.
+    """
 
     folder: Path
     case: str
@@ -36,6 +40,7 @@ class Trial:
     start_id: str
     pose: tuple[tuple[float, ...], ...]
     initial_mtre: float
+    weights: Path | None = None
 
     @property
     def key(self) -> tuple[str, str, str, str, str]:
@@ -66,7 +71,7 @@ def run_trial(trial: Trial) -> Outcome:
         volume,
         used,
         torch.tensor(trial.pose, dtype=torch.float64),
-        method=trial.method,
+        method=get_method(trial.method, setup.device, trial.weights),
         preset=trial.preset,
         device=trial.device,
         setup=setup,

@@ -12,6 +12,7 @@ from ..exit_status import DONE, INTERRUPTED, UNRELIABLE
 from ..worker.program import ProgramRun
 from ..worker.signals import Signal
 from ..worker.transports import QProcessTransport
+from .adaptation import ADAPTED_METHOD
 
 WITH_RESULT = (DONE, UNRELIABLE, INTERRUPTED)
 """Exit statuses of a command that has written what it found."""
@@ -131,6 +132,11 @@ class SceneRun:
 
     def _on_finished(self, status: int, text: str) -> None:
         raise NotImplementedError
+
+    def _weights_for(self, method: str) -> list[str]:
+        """The option that names the networks adapted to this CT, where they are in use and the method takes them."""
+        weights = self._logic.parameters.weights
+        return ["--weights", weights] if weights and method == ADAPTED_METHOD else []
 
     @staticmethod
     def _refusal(status: int, text: str) -> str:

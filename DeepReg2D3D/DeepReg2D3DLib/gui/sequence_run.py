@@ -48,6 +48,7 @@ class SequenceRun(SceneRun):
         named = write_scene_files(self._folder, [self._xray], self._logic.pose(), pose_option="--init", kinds=kinds)
         self.done, self.total, self.text = 0, 0, ""
         arguments = [*named, "--xray", run, "--method", method, "--preset", preset, "--device", device]
+        arguments += self._weights_for(method)
         self._job.start("track", self._folder, [*arguments, "--keep-images", "--out", str(self._folder / "tracked")])
 
     def show(self, index: int) -> None:

@@ -51,6 +51,7 @@ class StudyRun(SceneRun):
             return
         target = Path(folder)
         arguments = ["--starts", str(int(starts)), "--limit", f"{limit:g}", "--method", method, "--preset", preset]
+        arguments += self._weights_for(method)
         arguments += ["--device", device, "--jobs", str(max(1, (os.cpu_count() or 2) - 1)), "--out", str(target)]
         self.folder, self.reference = target, np.asarray(self._logic.pose(), float)
         self.done = self.total = 0
