@@ -74,7 +74,10 @@ def registerSampleData():
         category="DeepReg2D3D",
         sampleName="DeepReg2D3D phantom",
         thumbnailFileName=resourceFile(__file__, "Icons/DeepReg2D3D.png"),
-        nodeNames="DeepReg2D3D phantom",
+        # Nothing is downloaded; without these lists (of one length) the source is refused.
+        uris=[],
+        fileNames=[],
+        nodeNames=[],
         customDownloader=downloadSample,
     )
 
@@ -187,6 +190,12 @@ class DeepReg2D3DWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneEnd)
         self.addObserver(scene, scene.EndImportEvent, self.onSceneEnd)
+        if self.isOpen():  # reloaded while it is open: nobody enters it again
+            self.enter()
+
+    def isOpen(self):
+        """The module is the one that is open; a panel of its own, outside the application's, never is."""
+        return bool(getattr(self.parent, "isEntered", False))
 
     def cleanup(self):
         """The application ends, or the module is reloaded."""
@@ -221,7 +230,7 @@ class DeepReg2D3DWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onSceneEnd(self, caller, event):
         # Not entered: the parameter node is made when the module is opened again.
-        if self.parent.isEntered:
+        if self.isOpen():
             self.useParameters()
 
     def onReload(self):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import types
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -118,11 +120,49 @@ def test_scene_close_makes_a_new_parameter_node(widget, host):
     assert before is not None
 
 
-def test_reload_keeps_working(widget, host):
+@pytest.fixture
+def own_modules():
+    """A reload takes the library's modules anew; the other tests go on with theirs."""
+
+    def library():
+        return {name: module for name, module in sys.modules.items() if name.split(".")[0].startswith("DeepReg2D3D")}
+
+    before = library()
+    yield
+    for name in library():
+        del sys.modules[name]
+    sys.modules.update(before)
+
+
+def test_a_reloaded_panel_is_open_as_before(widget, host, own_modules):
+    import slicer
+    from DeepReg2D3DLib.gui import panel
+
     second = host.reload_module(widget)
     host.process_events(0.02)
-    assert second.logic is not None and widget.logic is None
-    assert second.logic.parameters is not None
+    assert widget.logic is None and second is not widget
+    assert sys.modules["DeepReg2D3DLib.gui.panel"] is not panel
+    assert second.logic.parameters.parameterNode.GetScene() is slicer.mrmlScene
+    assert second.logic.session._in_views  # Slicer does not enter it again
+    host.unload_module(second)
+
+
+def test_the_phantom_is_among_the_sample_data(widget, monkeypatch):
+    """Slicer's SampleData wants every list of files in one length, and calls the downloader with the source."""
+    sources = []
+
+    def register(category, sampleName, uris, fileNames, nodeNames, customDownloader, thumbnailFileName):
+        given = [uris, fileNames, nodeNames]
+        assert all(isinstance(each, (list, str)) for each in given)
+        assert len({1 if isinstance(each, str) else len(each) for each in given}) == 1
+        assert Path(thumbnailFileName).is_file()
+        sources.append(customDownloader)
+
+    logic = types.SimpleNamespace(registerCustomSampleDataSource=register)
+    monkeypatch.setitem(sys.modules, "SampleData", types.SimpleNamespace(SampleDataLogic=logic))
+    module = sys.modules["DeepReg2D3D"]
+    module.registerSampleData()
+    assert sources == [module.downloadSample]
 
 
 def test_missing_requirements_are_said_and_block(widget, ui, monkeypatch):

@@ -5,6 +5,7 @@ import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -97,6 +98,78 @@ def test_closing_the_application_waits_for_the_end_of_the_process(client):
     pid = client.info["pid"]
     client.stop(wait_seconds=3)
     assert not alive(pid) and client.state == "stopped"
+
+
+class SignalOfQt:
+    """A signal of Slicer's binding: its slots are Qt's and keep what they are bound to."""
+
+    def __init__(self):
+        self.slots = []
+
+    def connect(self, slot):
+        self.slots.append(slot)
+
+
+class ProcessOfQt5:
+    """A process as Qt 5 has it, apart from its Python wrapper: it emits ``finished`` twice."""
+
+    def __init__(self):
+        names = ("readyReadStandardOutput", "readyReadStandardError", "finished", "errorOccurred")
+        self.signals = {name: SignalOfQt() for name in names}
+        self.alive = True
+
+    def end(self):
+        for _overload in range(2):
+            assert self.alive, "the process was deleted in its own signal"
+            for slot in list(self.signals["finished"].slots):
+                slot(0)
+
+    def delete(self):
+        self.alive = False
+        self.signals.clear()
+
+
+class WrapperOfSlicer:
+    """What a script holds of a process without a parent: as it goes, it takes the process along."""
+
+    CrashExit, FailedToStart = 1, 0
+    started: ClassVar[list] = []
+
+    def __init__(self):
+        self.process = ProcessOfQt5()
+        self.started.append(self.process)
+        vars(self).update(self.process.signals)
+
+    def __del__(self):
+        self.process.delete()
+
+    def start(self, *_args):
+        pass
+
+    def deleteLater(self):
+        pass  # comes with the next round of events
+
+    def readAllStandardOutput(self):
+        return QtCore.QByteArray()
+
+    readAllStandardError = readAllStandardOutput
+
+    def exitStatus(self):
+        return 0
+
+    exitCode = exitStatus
+
+
+def test_a_process_outlives_its_own_signal():
+    ends = []
+    transport = QProcessTransport(SimpleNamespace(QProcess=WrapperOfSlicer))
+    transport.exited = lambda code, crashed: ends.append((code, crashed))
+    transport.start("program", [])
+    process = WrapperOfSlicer.started.pop()
+    del transport  # who started it has forgotten it
+    process.end()
+    assert ends == [(0, False)]
+    process.delete()
 
 
 def test_a_program_that_does_not_exist_is_a_failed_start(qt):

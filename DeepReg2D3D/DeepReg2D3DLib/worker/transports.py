@@ -184,6 +184,7 @@ class QProcessTransport(_Callbacks):
         super().__init__()
         self._qt = qt
         self._process: Any = None
+        self._ended: Any = None
         self._timers: set[_QtTimer] = set()
         self._reported = False
 
@@ -228,8 +229,13 @@ class QProcessTransport(_Callbacks):
             self.failed(str(self._let_go().errorString()))
 
     def _let_go(self) -> Any:
-        """The process, which has ended and is deleted after its present signal."""
+        """The process, which has ended and is deleted after its present signal.
+
+        Its wrapper is kept: dying with the slot, it would take the process along in the middle of ``finished``, of
+        which Qt 5 emits a second one.
+        """
         process, self._process = self._process, None
+        self._ended = process
         self._living.discard(self)
         process.deleteLater()
         return process

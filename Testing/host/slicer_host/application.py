@@ -153,6 +153,7 @@ class Host:
         setattr(slicer.modules, name.lower(), record)
         setattr(slicer.modules, name + "Instance", getattr(module, name)(record))
         record.record = record
+        slicer.util.reloadScriptedModule = self._reload_scripted_module
         return self._show(name, module)
 
     def _show(self, name, module):
@@ -164,11 +165,15 @@ class Host:
 
         parent = Representation()
         QtWidgets.QVBoxLayout(parent)
+        widget = self._set_up(name, module, parent)
+        self.enter(widget)
+        return widget
+
+    def _set_up(self, name, module, parent):
         widget = getattr(module, name + "Widget")(parent)
         setattr(slicer.modules, name + "Widget", widget)
         widget.setup()
         self.widgets[name] = widget
-        self.enter(widget)
         return widget
 
     def enter(self, widget) -> None:
@@ -193,10 +198,23 @@ class Host:
         self.process_events(0.01)
 
     def reload_module(self, widget):
-        """`slicer.util.reloadScriptedModule`: the same steps with the stand-ins."""
-        path = getattr(slicer.modules, widget.moduleName.lower()).path
-        self.unload_module(widget)
-        return self.load_module(path)
+        """The button Reload: the widget comes anew into the same, open panel, and is not entered again."""
+        widget.onReload()
+        return self.widgets[widget.moduleName]
+
+    def _reload_scripted_module(self, name):
+        """`slicer.util.reloadScriptedModule`, in its order."""
+        old = self.widgets[name]
+        spec = importlib.util.spec_from_file_location(name, getattr(slicer.modules, name.lower()).path)
+        module = sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        parent = old.parent
+        for child in parent.findChildren(QtWidgets.QWidget, options=QtCore.Qt.FindDirectChildrenOnly):
+            child.hide()
+        old.cleanup()
+        while parent.layout().count():
+            parent.layout().takeAt(0)
+        self._set_up(name, module, parent)
 
     def process_events(self, seconds: float = 0.0) -> None:
         """Runs the event loop for a while."""

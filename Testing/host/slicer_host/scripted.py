@@ -47,6 +47,9 @@ class ScriptedLoadableModuleWidget:
     def setup(self):
         pass
 
+    def onReload(self):
+        slicer.util.reloadScriptedModule(self.moduleName)
+
     def cleanup(self):
         pass
 
