@@ -8,6 +8,8 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
+from DeepReg2D3DLib.mrml.layout import LAYOUT_ID
+from DeepReg2D3DLib.mrml.xray_node import camera_of
 
 UI = sorted((Path(__file__).resolve().parents[2] / "Resources" / "UI").glob("*.ui"))
 WITHOUT_TEXT = (
@@ -118,6 +120,29 @@ def test_scene_close_makes_a_new_parameter_node(widget, host):
     assert widget.logic.parameters.parameterNode.GetScene() is slicer.mrmlScene
     assert widget.logic.parameters.overlayOpacity == 0.5
     assert before is not None
+
+
+def test_a_layout_chosen_in_the_toolbar_stays_until_the_button_is_pressed(widget, ui, click, host):
+    import numpy as np
+    import slicer
+
+    manager = slicer.app.layoutManager()
+    image = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "AP")
+    slicer.util.updateVolumeFromArray(image, np.ones((1, 30, 40), np.float32))
+    xray = widget.logic.addXray(image)
+    host.process_events(0.05)
+    assert ui.layoutButton.checked and manager.layout == LAYOUT_ID
+    manager.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutOneUp3DView)
+    assert not ui.layoutButton.checked
+    widget.logic.setGeometry(xray, camera_of(xray))  # does not take the user's views away
+    host.process_events(0.05)
+    assert manager.layout == slicer.vtkMRMLLayoutNode.SlicerLayoutOneUp3DView
+    click(ui.layoutButton)
+    host.process_events(0.05)
+    assert ui.layoutButton.checked and manager.layout == LAYOUT_ID
+    click(ui.layoutButton)
+    assert not ui.layoutButton.checked and not widget.logic.parameters.showLayout
+    assert manager.layout == slicer.vtkMRMLLayoutNode.SlicerLayoutOneUp3DView
 
 
 @pytest.fixture

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import slicer
+from DeepReg2D3DLib.mrml.frames import matrix_from_vtk
 from DeepReg2D3DLib.mrml.layout import LAYOUT_ID, RegistrationLayout, layout_xml
-from DeepReg2D3DLib.mrml.views import place_slice_view
+from DeepReg2D3DLib.mrml.views import PinnedView, place_slice_view, slice_to_ras
 from DeepReg2D3DLib.mrml.xray_node import create_xray_node
 
 
@@ -56,6 +57,39 @@ def test_two_xrays_of_different_sizes_get_views_of_their_own(scene, make_camera,
     assert layout.composite_node(1).GetBackgroundVolumeID() == nodes[1].GetID()
     assert layout.view_node is not None and layout.plot_view_node is not None
     assert layout.slice_node(0).GetLayoutLabel() == "AP"
+
+
+def test_the_crosshair_of_one_xray_leaves_the_others_in_sight(scene, make_camera, layout_node):
+    """Shift and the mouse in a view bring all slices of its group to the pointer."""
+    nodes = [create_xray_node(scene, np.zeros((60, 80)), make_camera(angle, name=f"{angle}")) for angle in (0, 90)]
+    layout = RegistrationLayout(scene)
+    layout.show(nodes, ct=nodes[0])
+    first, second = layout.slice_node(0), layout.slice_node(1)
+    before = matrix_from_vtk(second.GetSliceToRAS())
+    first.JumpAllSlices(scene, 10.0, 20.0, 30.0, first.OffsetJumpSlice, first.GetViewGroup(), first)
+    assert np.array_equal(matrix_from_vtk(second.GetSliceToRAS()), before)
+    groups = [node.GetViewGroup() for node in (first, second, *layout.ct_slice_nodes)]
+    assert len(set(groups)) == 3 and len(layout.ct_slice_nodes) == 3
+    assert layout.view_node.GetViewGroup() == groups[-1]  # a place on the bone is found in the CT's slices
+
+
+def test_a_pinned_view_stays_on_the_xrays_plane(scene, make_camera, layout_node):
+    node = create_xray_node(scene, np.zeros((60, 80)), make_camera(30))
+    layout = RegistrationLayout(scene)
+    layout.show([node])
+    view = layout.slice_node(0)
+    pin = PinnedView(view, node)
+    wanted = slice_to_ras(node)
+    view.SetSliceOffset(view.GetSliceOffset() + 12.0)  # the slider, the arrow keys
+    assert np.allclose(matrix_from_vtk(view.GetSliceToRAS()), wanted, atol=1e-6)
+    view.SetOrientation("Coronal")
+    assert np.allclose(matrix_from_vtk(view.GetSliceToRAS()), wanted, atol=1e-6)
+    view.SetXYZOrigin(5.0, -3.0, 0.0)
+    view.SetFieldOfView(40.0, 30.0, 1.0)
+    assert view.GetXYZOrigin() == (5.0, -3.0, 0.0) and view.GetFieldOfView()[0] == 40.0
+    pin.remove()
+    view.SetSliceOffset(view.GetSliceOffset() + 12.0)
+    assert not np.allclose(matrix_from_vtk(view.GetSliceToRAS()), wanted, atol=1.0)
 
 
 def test_the_users_layout_comes_back(scene, an_xray, layout_node):

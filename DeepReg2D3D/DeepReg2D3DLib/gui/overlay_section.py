@@ -67,8 +67,13 @@ class OverlaySection(Section):
             parameters.windowLow, parameters.windowHigh = (min(100.0, max(0.0, float(value))) for value in window)
 
     def _on_layout(self, checked) -> None:
-        if not self._filling and self.logic.parameters is not None:
-            self.logic.parameters.showLayout = bool(checked)
+        parameters = self.logic.parameters
+        if self._filling or parameters is None:
+            return
+        if parameters.showLayout == bool(checked):  # back from a layout that was chosen elsewhere
+            self.session.show_views()
+        else:
+            parameters.showLayout = bool(checked)
 
     def _on_replay(self, value) -> None:
         if not self._filling:

@@ -8,13 +8,18 @@ from __future__ import annotations
 
 from xml.sax.saxutils import quoteattr
 
+import vtk
+
 from ..i18n import tr as _
+from ..worker.signals import Signal
 from .cleanup import ROLE, add
 from .views import place_ct_slice, place_slice_view
 
 # Any id above Slicer's own (all below 1000) that is unlikely to be another module's.
 LAYOUT_ID = 20233
-VIEW_GROUP = 23
+# Views of a group follow each other (Shift and the mouse bring their slices to the pointer). An X-ray has one plane, so
+# each is alone in a group, from this number on; the CT's slices and the 3D view make one.
+XRAY_GROUP = 2300
 SLICE_PREFIX = "DeepReg2D3DXray"
 CT_PREFIX = "DeepReg2D3DCt"
 CT_GROUP = 24
@@ -31,9 +36,11 @@ class RegistrationLayout:
 
     def __init__(self, scene) -> None:
         self._scene = scene
+        self.left = Signal()  # the user chose another layout
         self._users_layout: int | None = None
         self._xrays: list = []
         self._ct = None
+        self._observed: tuple | None = None
 
     @property
     def is_shown(self) -> bool:
@@ -81,12 +88,13 @@ class RegistrationLayout:
         else:
             node.AddLayoutDescription(LAYOUT_ID, xml)
         node.SetViewArrangement(LAYOUT_ID)
+        if self._observed is None:
+            self._observed = node, node.AddObserver(vtk.vtkCommand.ModifiedEvent, self._on_layout)
         for index, xray in enumerate(self._xrays):
             slice_node, composite = self.slice_node(index), self.composite_node(index)
             if slice_node is None:
                 continue
-            if hasattr(slice_node, "SetViewGroup"):
-                slice_node.SetViewGroup(VIEW_GROUP)
+            slice_node.SetViewGroup(XRAY_GROUP + index)
             slice_node.SetLayoutLabel(xray.GetName())  # the views are used again for other X-rays
             composite.SetLinkedControl(False)
             composite.SetDoPropagateVolumeSelection(False)
@@ -110,6 +118,7 @@ class RegistrationLayout:
         if node is None or node.GetAttribute(ROLE):
             return
         node.SetAttribute(ROLE, "view")
+        node.SetViewGroup(CT_GROUP)
         node.SetBoxVisible(False)  # the beams are as large as the room
         node.SetAxisLabelsVisible(False)
         node.SetOrientationMarkerType(node.OrientationMarkerTypeHuman)
@@ -127,10 +136,22 @@ class RegistrationLayout:
 
     def restore(self) -> None:
         """Bring back the layout that the user had before ``show``; one that they chose since stays."""
+        self._let_go()
         node = self._layout_node()
         if node is not None and node.GetViewArrangement() == LAYOUT_ID:
             node.SetViewArrangement(self._users_layout or node.SlicerLayoutFourUpView)
         self._users_layout, self._xrays, self._ct = None, [], None
+
+    def _let_go(self) -> None:
+        if self._observed is not None:
+            node, tag = self._observed
+            self._observed = None
+            node.RemoveObserver(tag)
+
+    def _on_layout(self, *_) -> None:
+        if not self.is_shown:
+            self._let_go()
+            self.left.emit()
 
     def slice_node(self, index: int):
         """The slice view of the X-ray with this place in ``show``; None before the layout was made."""
@@ -157,7 +178,7 @@ def composite_of(scene, layout_name: str):
 def layout_xml(names, plot: bool, ct: bool = False) -> str:
     """Slicer's description of a layout: X-rays in rows of four above, the 3D view (and plot, and CT) below."""
     views = [
-        _slice_xml(f"{SLICE_PREFIX}{index + 1}", "Axial", name, _COLORS[index % len(_COLORS)], VIEW_GROUP)
+        _slice_xml(f"{SLICE_PREFIX}{index + 1}", "Axial", name, _COLORS[index % len(_COLORS)], XRAY_GROUP + index)
         for index, name in enumerate(names)
     ]
     rows = [_box("horizontal", views[first : first + 4]) for first in range(0, len(views), 4)]

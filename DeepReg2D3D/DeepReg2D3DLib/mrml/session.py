@@ -21,7 +21,7 @@ from .region import centre_of as centre_of_region
 from .run_control import RunControl
 from .threed import ThreeDScene
 from .view_interaction import ViewInteraction
-from .views import frame_3d, place_slice_view
+from .views import PinnedView, frame_3d, place_slice_view
 
 # A view has its size only after the layout was built by the event loop.
 FIT_SECONDS = 0.1
@@ -78,7 +78,7 @@ class Session:
         self.options = SessionOptions()
         self._ct = self._ct_attached = None
         self._xrays: list = []
-        self._interactions: list[ViewInteraction] = []
+        self._interactions: list[ViewInteraction | PinnedView] = []
         self._in_views = False
         self.region, self.segment = None, ""
         self._framed: tuple = ()
@@ -87,6 +87,7 @@ class Session:
         self.pose.changed.connect(self._on_pose)
         self.run.changed.connect(self._show_plot)
         self.inputs.changed.connect(self._on_inputs)
+        self.layout.left.connect(self.layout_changed.emit)
 
     @property
     def ct(self):
@@ -151,6 +152,10 @@ class Session:
             self._show_views()
             self._show_3d()
 
+    def show_views(self) -> None:
+        """Shows the layout again, where the user has chosen another one meanwhile."""
+        self._show_views()
+
     def fit_views(self) -> None:
         """Fits each X-ray into its view, the CT into its slices, and the C-arm into the 3D view."""
         self._framed, self._sliced = (), None
@@ -184,7 +189,8 @@ class Session:
         """An X-ray's camera was edited."""
         self._set_inputs()
         self.landmarks.set_xrays(self._xrays)
-        self._show_views()
+        if self.layout.is_shown:
+            self._show_views()
         self._show_3d()
 
     def close(self) -> None:
@@ -225,6 +231,7 @@ class Session:
         self.live.rebuild()
         self.landmarks.show_in(self.layout.shown())
         for node, slice_node in self.layout.shown():
+            self._interactions.append(PinnedView(slice_node, node))
             interactor = self._interactor_of(slice_node)
             if interactor is not None:
                 self._interactions.append(ViewInteraction(interactor, slice_node, node, self.pose, self._may_drag))

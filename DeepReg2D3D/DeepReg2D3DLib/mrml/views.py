@@ -15,6 +15,8 @@ _MARGIN = 1.02
 _3D_FROM = np.array([-0.35, 0.9, 0.26])
 _3D_FROM = _3D_FROM / np.linalg.norm(_3D_FROM)
 _3D_MARGIN = 0.6
+# A plane that is turned by less, and nearer than this, is the same.
+_SAME, _SAME_MM = 1e-5, 1e-3
 
 
 def slice_to_ras(xray_node) -> np.ndarray:
@@ -56,6 +58,43 @@ def refit(slice_node, xray_node) -> None:
     slice_node.SetXYZOrigin(0.0, 0.0, 0.0)
     slice_node.SetFieldOfView(width * per_pixel, height * per_pixel, 1.0)
     slice_node.UpdateMatrices()
+
+
+class PinnedView:
+    """Keeps a slice view on its X-ray's plane; panning and zooming stay free.
+
+    Slicer moves slices in many ways (arrow keys, the slider above the view, the crosshair, "fit to window"), and off
+    its only plane an X-ray isn't seen.
+    """
+
+    def __init__(self, slice_node, xray_node) -> None:
+        self._slice_node, self._xray_node = slice_node, xray_node
+        self._busy = False
+        self._tag = slice_node.AddObserver(vtk.vtkCommand.ModifiedEvent, self._on_modified)
+
+    def remove(self) -> None:
+        """Let go of the view."""
+        self._slice_node.RemoveObserver(self._tag)
+
+    def _on_modified(self, *_) -> None:
+        if self._busy or self._xray_node.GetScene() is None or self._xray_node.GetImageData() is None:
+            return
+        wanted, present = slice_to_ras(self._xray_node), matrix_from_vtk(self._slice_node.GetSliceToRAS())
+        normal = wanted[:3, 2]
+        off = float(normal @ (present[:3, 3] - wanted[:3, 3]))
+        turned = not np.allclose(present[:3, :3], wanted[:3, :3], rtol=0, atol=_SAME)
+        if not turned and abs(off) < _SAME_MM:
+            return
+        self._busy = True
+        try:
+            if turned:
+                place_slice_view(self._slice_node, self._xray_node)
+            else:
+                present[:3, 3] -= off * normal
+                self._slice_node.GetSliceToRAS().DeepCopy(vtk_from_matrix(present))
+                self._slice_node.UpdateMatrices()
+        finally:
+            self._busy = False
 
 
 def place_ct_slice(slice_node, ct_node, orientation: str) -> None:
