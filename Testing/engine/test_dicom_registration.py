@@ -1,5 +1,9 @@
 """The Spatial Registration object: the attributes that the standard wants, the right matrix, and what is refused."""
 
+import copy
+import shutil
+import subprocess
+
 import pydicom
 import pytest
 import torch
@@ -62,7 +66,7 @@ def test_every_module_of_the_iod_is_complete(written):
     assert written.file_meta.MediaStorageSOPClassUID == written.SOPClassUID == "1.2.840.10008.5.1.4.1.1.66.1"
     assert written.Modality == "REG" and written.StudyInstanceUID == STUDY
     assert written.SeriesInstanceUID not in (SERIES, XRAY_SERIES)
-    assert "PixelData" not in written and "Laterality" not in written
+    assert "PixelData" not in written
     for element in written.iterall():
         if element.VR == "DS":
             values = (
@@ -71,6 +75,81 @@ def test_every_module_of_the_iod_is_complete(written):
             assert all(len(str(value.original_string)) <= 16 for value in values)
         longest = {"CS": 16, "SH": 16, "LO": 64, "UI": 64}.get(element.VR)
         assert longest is None or len(str(element.value)) <= longest, element
+
+
+# The sequences of PS3.3 C.20.2, C.12.4 and C.12.2: what each item holds (type 1 alike), from the tables' rows with ">".
+_REFERENCE = {"ReferencedSOPClassUID": None, "ReferencedSOPInstanceUID": None}
+_SERIES = {"SeriesInstanceUID": None, "ReferencedInstanceSequence": _REFERENCE}
+NESTED = {
+    "RegistrationSequence": {
+        "FrameOfReferenceUID": None,
+        "MatrixRegistrationSequence": {
+            "RegistrationTypeCodeSequence": {"CodeValue": None, "CodingSchemeDesignator": None, "CodeMeaning": None},
+            "MatrixSequence": {
+                "FrameOfReferenceTransformationMatrix": None,
+                "FrameOfReferenceTransformationMatrixType": None,
+            },
+        },
+    },
+    "SourceImageSequence": _REFERENCE,
+    "ReferencedSeriesSequence": _SERIES,
+    "StudiesContainingOtherReferencedInstancesSequence": {
+        "StudyInstanceUID": None,
+        "ReferencedSeriesSequence": _SERIES,
+    },
+}
+
+
+def lacking(data, wanted, path=""):
+    """What is missing or empty of the attributes of a dataset and of the items of its sequences."""
+    for keyword, items in wanted.items():
+        value = data.get(keyword)
+        if value in (None, "") or (items is not None and len(value) == 0):
+            yield f"{path}{keyword}"
+        elif items is not None:
+            for item in value:
+                yield from lacking(item, items, f"{path}{keyword}.")
+
+
+def test_every_item_of_its_sequences_is_complete(written):
+    assert list(lacking(written, NESTED)) == []
+    broken = copy.deepcopy(written)
+    (matrix,) = broken.RegistrationSequence[1].MatrixRegistrationSequence[0].MatrixSequence
+    del matrix.FrameOfReferenceTransformationMatrixType
+    (found,) = lacking(broken, NESTED)
+    assert found.endswith("MatrixSequence.FrameOfReferenceTransformationMatrixType")
+
+
+def test_an_outside_validator_finds_no_error(written, tmp_path):
+    """dciodvfy of dicom3tools, where it is installed."""
+    validator = shutil.which("dciodvfy")
+    if validator is None:
+        pytest.skip("dciodvfy (dicom3tools) is not installed")
+    written.save_as(tmp_path / "registration.dcm")
+    found = subprocess.run([validator, "-new", tmp_path / "registration.dcm"], capture_output=True, text=True)
+    assert "SpatialRegistration" in found.stderr and "Error" not in found.stderr, found.stderr
+
+
+@pytest.mark.parametrize(
+    ("told", "side"),
+    [
+        ({"BodyPartExamined": "WRIST", "Laterality": "L"}, "L"),
+        ({"BodyPartExamined": "WRIST", "ImageLaterality": "R"}, "R"),
+        ({"BodyPartExamined": "WRIST"}, ""),  # not known: Laterality is of type 2C
+        ({"BodyPartExamined": "CHEST"}, None),  # there is one: it must not be there
+        ({"BodyPartExamined": "CHEST", "ImageLaterality": "U"}, None),
+        ({}, ""),
+    ],
+)
+def test_the_side_of_a_paired_body_part_is_the_cts(files, told, side):
+    ct, xrays = files
+    source = read_dicom_source(ct, xrays)
+    for keyword, value in told.items():
+        setattr(source.ct[0], keyword, value)
+    cameras = [view.camera for view in read_dicom_geometries(xrays)]
+    data = registration_object(source, cameras, TRUTH)
+    assert data.get("BodyPartExamined") == told.get("BodyPartExamined")
+    assert data.get("Laterality") == side and ("Laterality" in data) is (side is not None)
 
 
 def test_the_matrix_takes_ct_points_to_the_registered_frame(written):

@@ -39,6 +39,14 @@ _OWN = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "FrameOfReferenceU
         "SpecificCharacterSet")  # fmt: skip
 _NEEDED = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
 _TYPE_3 = ("IssuerOfPatientID", "StudyDescription")
+_SIDE = ("BodyPartExamined", "Laterality", "ImageLaterality")
+# PS3.16 table L-1: defined terms of body parts of which there is one, so that no side is told (PS3.3 C.7.3.1).
+_UNPAIRED = frozenset(
+    "ABDOMEN ABDOMENPELVIS BLADDER BRAIN CERVIX CHEST CHESTABDOMEN CHESTABDPELVIS COCCYX CSPINE CTSPINE ESOPHAGUS HEAD "
+    "HEADNECK HEART JAW LARYNX LIVER LSPINE LSSPINE MEDIASTINUM MOUTH NECK NECKCHEST NECKCHESTABDOMEN "
+    "NECKCHESTABDPELV NOSE PANCREAS PELVIS PHARYNX PROSTATE RECTUM SKULL SPINE SPLEEN SSPINE STERNUM STOMACH TLSPINE "
+    "TRACHEA TSPINE UTERUS WHOLEBODY".split()
+)
 # PS3.16 CID 7100, RCS Registration Method Type.
 _IDENTITY = ("125021", "Frame of Reference Identity")
 _BY_CONTENT = ("125024", "Image Content-based Alignment")
@@ -102,6 +110,7 @@ def registration_object(
             setattr(data, keyword, value or "")
     data.Modality, data.SeriesInstanceUID, data.SeriesNumber = "REG", generate_uid(), None
     data.SeriesDescription = "2D/3D registration (research)"
+    _tell_body_part(data, first)
     data.FrameOfReferenceUID, data.PositionReferenceIndicator = world, ""
     data.Manufacturer, data.ManufacturerModelName, data.SoftwareVersions = "DeepReg2D3D", "DeepReg2D3D", __version__
     data.InstanceCreationDate = data.ContentDate = now.strftime("%Y%m%d")
@@ -135,9 +144,21 @@ def world_frame_uid(source: DicomSource, cameras: Sequence[Camera]) -> str:
 def _read(path: Path) -> Dataset:
     with quiet():
         try:
-            return pydicom.dcmread(path, specific_tags=[*_PATIENT, *_STUDY, *_OWN], stop_before_pixels=True)
+            return pydicom.dcmread(path, specific_tags=[*_PATIENT, *_STUDY, *_SIDE, *_OWN], stop_before_pixels=True)
         except Exception:
             raise InputError(f"{path}: is not a DICOM file that can be read, or it is damaged.") from None
+
+
+def _tell_body_part(data: Dataset, ct: Dataset) -> None:
+    """What was examined and its side, as the CT says; an empty side says that it isn't known (PS3.3 C.7.3.1)."""
+    part = str(ct.get("BodyPartExamined") or "")
+    side = ct.get("Laterality") or ct.get("ImageLaterality")
+    if part:
+        data.BodyPartExamined = part
+    if side in ("L", "R"):
+        data.Laterality = side
+    elif part not in _UNPAIRED:
+        data.Laterality = ""
 
 
 def _registration(frame: str, matrix: Tensor, kind: tuple[str, str], comment: str) -> Dataset:
