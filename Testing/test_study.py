@@ -109,7 +109,13 @@ def test_markers_come_near_their_clicks_with_the_registration(finished, small_ca
 def test_the_report_stands_alone_with_table_plots_and_markers(finished):
     out, _, _ = finished
     text = (out / "study.html").read_text(encoding="utf-8")
-    assert len(re.findall(r'src="data:image/', text)) == len(re.findall("src=", text)) == 4
+    assert len(re.findall(r'src="data:image/', text)) == len(re.findall("src=", text)) == 6
+    assert re.findall(r"<td>(preset|runs|SR %)</td><td>([^<]*)</td></tr>", text) == [
+        ("preset", "paper"),
+        ("runs", "2"),
+        ("SR %", "100.0 (34.2-100.0)"),
+    ]
+    assert text.count("crosses: the clicks") == 2 * 2 and "<td>4 ball 3</td>" in text
     assert "100.0 (34.2-100.0)" in text and "ball 3" in text and "Research software" in text
     assert "None." in text  # failures
     assert str(out) not in text
@@ -137,7 +143,7 @@ def test_more_starts_are_added_and_failures_are_shown(finished, tmp_path, monkey
     text = (copied / "study.html").read_text(encoding="utf-8")
     assert "network in place of the installed one" in text and "deep-iterative-flow 1b2c" in text
     assert "1 of 2 registrations" in text and "Where they ended (blue)" in text
-    assert text.count("data:image/jpeg") == 4  # the reference and the failure, each in two views
+    assert text.count("data:image/jpeg") == 6  # the reference, the markers and the failure, each in two views
     assert f"start {records[1].start_id} at {records[1].initial_mtre_mm:.1f} mm: mRPD 9.00 mm" in text
     assert "50.0 (9.5-90.5)" in capsys.readouterr().out
 

@@ -156,6 +156,7 @@ def write_report(out: Path, planned: int, kind: str, settings: StudySettings) ->
         records=records,
         poses=poses,
         fiducials=rows,
+        landmarks=landmarks,
         missing=max(0, planned - len(records)),
         jobs=jobs,
         threads=threads,

@@ -2,15 +2,18 @@
 
     python Testing/benchmarks/soak.py [--registrations 1000] [--renders 20000] [--cycles 200] [--minutes M]
 
-The worker registers a small case again and again and renders it between, while runs are cancelled at random moments and
-lines come that are no messages. The panel, in the stand-in Slicer, loads the sample, registers it and closes the scene.
-Peers have nothing to compare. Targets: no growth above 50 MB after the first twentieth, no hang, no zombie.
+The worker registers a small case again and again, mostly one view of it by the quickest preset, and renders it between,
+while runs are cancelled at random moments and lines come that are no messages. The panel, in the stand-in Slicer, loads
+the sample, registers it and closes the scene. Peers have nothing to compare. Targets: no growth above 50 MB after the
+first twentieth, no hang, no zombie. Ctrl-C and --minutes end either part early; what was reached is reported.
 """
 
 from __future__ import annotations
 
 import os
 import random
+import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -29,9 +32,13 @@ from DeepReg2D3DLib.worker.transports import SubprocessTransport
 from small_case import start_pose, write_small_case
 
 HANG_SECONDS = 180.0
-RENDERS_AT_ONCE = 20
+RENDERS_AT_ONCE = 3
 CANCELLED = 0.2
 """Share of the registrations that are cancelled."""
+VIEWS_CHANGE = 25
+"""Registrations after which the X-rays are loaded anew."""
+HOW = ((("dppc", "paper"), ("dppc", "fast"), ("deep-iterative", "paper"), ("dppc", "accurate")), (16, 2, 1, 1))
+"""Methods with their presets, and how often each is taken."""
 MALFORMED = (
     b"\n",
     b"{\n",
@@ -65,22 +72,65 @@ def zombies() -> int:
 
 
 class Memory:
-    """The growth of a process after the first twentieth of its work."""
+    """Resident MB of a process after every unit of its work."""
 
-    def __init__(self, total: int) -> None:
-        self.settled = max(3, total // 20)
-        self.base = self.last = self.largest = 0.0
+    def __init__(self) -> None:
+        self.values: list[float] = []
 
-    def note(self, done: int, value: float) -> None:
-        """``value`` MB after ``done`` units of work."""
-        self.last, self.largest = value, max(self.largest, value)
-        if done <= self.settled:
-            self.base = max(self.base, value)
+    def note(self, value: float) -> None:
+        """MB after one unit more."""
+        self.values.append(value)
+
+    @property
+    def last(self) -> float:
+        return self.values[-1] if self.values else 0.0
+
+    @property
+    def settled(self) -> int:
+        """Units after which everything that is kept has been made: a twentieth of what was done, 3 at least."""
+        return max(3, len(self.values) // 20)
 
     @property
     def growth(self) -> float:
-        """MB that the process has at its end above what it had when it had settled."""
-        return max(0.0, self.last - self.base)
+        """MB that the process has at its end above the most that it had until it had settled."""
+        return max(0.0, self.last - max(self.values[: self.settled], default=0.0))
+
+    @property
+    def per_thousand(self) -> float:
+        """MB gained in a thousand units, by the slope of a line through all values since it had settled."""
+        later = self.values[self.settled :]
+        return 1000 * statistics.linear_regression(range(len(later)), later).slope if len(later) > 2 else 0.0
+
+    def told(self, what: str) -> dict[str, float]:
+        """The numbers of a report."""
+        return {
+            f"{what}_mb": round(self.last, 1),
+            f"{what}_growth_mb": round(self.growth, 1),
+            f"{what}_mb_per_1000": round(self.per_thousand, 2),
+        }
+
+
+class Clock:
+    """Until when a part goes on: its time is over, or somebody asked for the end (Ctrl-C, SIGTERM)."""
+
+    asked = False
+
+    def __init__(self, minutes: float) -> None:
+        self.end = time.monotonic() + 60 * minutes if minutes else float("inf")
+
+    @property
+    def is_over(self) -> bool:
+        return Clock.asked or time.monotonic() > self.end
+
+    @classmethod
+    def listen(cls) -> None:
+        """From now on a signal ends the part at hand and those to come, after the unit at hand."""
+
+        def asked(*_: object) -> None:
+            cls.asked = True
+
+        signal.signal(signal.SIGINT, asked)
+        signal.signal(signal.SIGTERM, asked)
 
 
 class Worker:
@@ -96,13 +146,18 @@ class Worker:
         self.client.finished.connect(self._on_finished)
         self.client.error.connect(self._on_error)
         self.client.load_ct_file(case / "ct.nrrd", "CT")
-        views = [
+        self.views = [
             {"name": v.name, "camera": camera_to_json(v.camera), "path": str(v.image), "image_kind": v.image_kind}
             for v in load_geometry(case / "geometry.json")
         ]
-        self.client.set_views(views)
-        if not self.client.wait_until(lambda: self.client.view_names and self.client.ct_info, HANG_SECONDS):
+        self.see(self.views)
+        if not self.client.wait_until(lambda: self.client.ct_info, HANG_SECONDS):
             raise SystemExit(f"the worker did not start: {self.client.state_text}")
+
+    def see(self, views: list[dict[str, Any]]) -> bool:
+        """Put these in place of the views; whether it did."""
+        self.client.set_views(views)
+        return self.wait(lambda: self.client.view_names == [view["name"] for view in views])
 
     def _on_rendered(self, result: Any) -> None:
         self.rendered += 1
@@ -133,26 +188,33 @@ def soak_worker(case: Path, registrations: int, renders: int, minutes: float, se
     """Registrations with renders between them; numbers of what happened."""
     draw = random.Random(seed)
     worker = Worker(case)
-    theirs, ours = Memory(registrations), Memory(registrations)
+    theirs, ours = Memory(), Memory()
     hangs = cancelled = disturbed = runs = asked = 0
     first_pid = worker.pid
-    end = time.monotonic() + 60 * minutes if minutes else float("inf")
+    clock = Clock(minutes)
     each = -(-renders // registrations)
     for number in range(registrations):
-        if time.monotonic() > end:
+        if clock.is_over:
             break
-        for _ in range(each):
-            pose = start_pose(draw.uniform(0, 30)).numpy()
+        if number % VIEWS_CHANGE == 0:
+            views = worker.views if number // VIEWS_CHANGE % 5 == 4 else [draw.choice(worker.views)]
+            hangs += not worker.see(views)
+        wanted = worker.rendered + each
+        while worker.rendered < wanted:
             before = worker.rendered
-            worker.client.render(pose, max_side=draw.choice((64, 128, 256)), pictures=draw.choice((["drr"], ["bone"])))
-            asked += 1
-            if asked % RENDERS_AT_ONCE == 0 and not worker.wait(lambda before=before: worker.rendered > before):
+            for _ in range(draw.randint(1, RENDERS_AT_ONCE)):  # of those that wait, only the last is drawn
+                pose, side = start_pose(draw.uniform(0, 30)).numpy(), draw.choice((64, 128, 256))
+                worker.client.render(pose, max_side=side, pictures=draw.choice((["drr"], ["bone"])))
+                asked += 1
+            if not worker.wait(lambda before=before: worker.rendered > before):
                 hangs += 1
+                break
         if draw.random() < 0.5:
             worker.disturb(draw)
             disturbed += 1
         seen, ended = worker.iterations, worker.finished
-        worker.client.register(start_pose(draw.uniform(1, 8)).numpy(), "dppc", "fast")
+        method, preset = draw.choices(*HOW)[0]
+        worker.client.register(start_pose(draw.uniform(1, 8)).numpy(), method, preset)
         runs += 1
         if draw.random() < CANCELLED:
             steps = draw.randrange(4)
@@ -162,20 +224,19 @@ def soak_worker(case: Path, registrations: int, renders: int, minutes: float, se
         if not worker.wait(lambda ended=ended: worker.finished > ended):
             hangs += 1
             worker.client.restart()
-        theirs.note(number + 1, megabytes(worker.pid))
-        ours.note(number + 1, megabytes(os.getpid()))
+        theirs.note(megabytes(worker.pid))
+        ours.note(megabytes(os.getpid()))
         if number % 10 == 9:
-            print(
-                f"{number + 1} registrations, {asked} renders: worker {theirs.last:.0f} MB, client {ours.last:.0f} MB"
-            )
+            words = f"{number + 1} registrations, {worker.rendered} renders, {hangs} hangs"
+            print(f"{words}: worker {theirs.last:.0f} MB, client {ours.last:.0f} MB", flush=True)
     folder = worker.client.folder.path
     crashed = worker.pid != first_pid
     worker.client.stop(wait_seconds=20)
     return {
-        "registrations": runs, "renders": asked, "answered": worker.rendered, "cancelled": cancelled,
+        "registrations": runs, "renders": worker.rendered, "renders_asked": asked, "cancelled": cancelled,
         "malformed": disturbed, "hangs": hangs, "crashed": crashed, "zombies": zombies(),
         "folder_left": folder.exists(), "statuses": worker.statuses, "errors": worker.errors,
-        "worker_mb": theirs.last, "worker_growth_mb": theirs.growth, "client_growth_mb": ours.growth,
+        **theirs.told("worker"), **ours.told("client"),
     }  # fmt: skip
 
 
@@ -192,12 +253,12 @@ def soak_panel(cycles: int, minutes: float) -> dict[str, Any]:
     host = slicer_host.start()
     import slicer
 
-    own = Memory(cycles)
+    own = Memory()
     done = hangs = 0
-    end = time.monotonic() + 60 * minutes if minutes else float("inf")
+    clock = Clock(minutes)
     widget = None
     for number in range(cycles):
-        if time.monotonic() > end:
+        if clock.is_over:
             break
         if widget is None:
             widget = host.load_module(root / "DeepReg2D3D" / "DeepReg2D3D.py")
@@ -206,7 +267,7 @@ def soak_panel(cycles: int, minutes: float) -> dict[str, Any]:
         if not host.wait_for(lambda logic=logic: logic.session.inputs.ready, HANG_SECONDS):
             hangs += 1
         else:
-            result = logic.register(method="dppc", preset="fast")
+            result = logic.register(method="dppc", preset="paper")
             hangs += result is None
         slicer.mrmlScene.Clear()
         host.process_events(0.05)
@@ -215,11 +276,11 @@ def soak_panel(cycles: int, minutes: float) -> dict[str, Any]:
             host.unload_module(widget)
             widget = None
             host.process_events(0.05)
-        own.note(number + 1, megabytes(os.getpid()))
-        print(f"{number + 1} cycles: panel {own.last:.0f} MB")
+        own.note(megabytes(os.getpid()))
+        print(f"{number + 1} cycles: panel {own.last:.0f} MB", flush=True)
     if widget is not None:
         host.unload_module(widget)
-    return {"cycles": done, "hangs": hangs, "zombies": zombies(), "panel_mb": own.last, "panel_growth_mb": own.growth}
+    return {"cycles": done, "hangs": hangs, "zombies": zombies(), **own.told("panel")}
 
 
 def show(row: dict[str, Any]) -> None:
@@ -236,6 +297,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=0.0, help="at most so long for each (0: as long as it takes)")
     parser.add_argument("--seed", type=int, default=0)
     options = parsed(parser)
+    Clock.listen()
     facts = machine(options.device)
     print(told(facts))
     rows: list[dict[str, Any]] = []
@@ -245,6 +307,7 @@ def main() -> None:
             found = soak_worker(case, options.registrations, options.renders, options.minutes, options.seed)
             rows.append({"what": "worker", **found})
             show(rows[-1])
+            write_report(options.json, "soak", machine=facts, rows=rows)
         if options.cycles > 0:
             rows.append({"what": "panel", **soak_panel(options.cycles, options.minutes)})
             show(rows[-1])

@@ -110,7 +110,8 @@ def summarise_fiducials(rows: Sequence[FiducialRow]) -> list[FiducialSummary]:
         pools.setdefault((row.method, row.view, row.landmark, row.xray), []).append(row)
     for row in rows:
         pools.setdefault((row.method, row.view, "all", ""), []).append(row)
-    order = sorted(pools, key=lambda key: key[:2])
+    groups = list(dict.fromkeys(key[:2] for key in pools))
+    order = sorted(pools, key=lambda key: groups.index(key[:2]))
     return [
         FiducialSummary(
             *key,

@@ -15,6 +15,8 @@ from pathlib import Path
 from PIL import Image
 
 RESEARCH_NOTICE = "Research software, not a medical device. It can be wrong without knowing: verify each result by eye."
+_KEPT_ROWS = 16
+"""Tables with no more rows than these are printed on one page."""
 _STYLE = """
 :root { --ink: #1d2228; --dim: #5b6570; --line: #d5dae0; --paper: #ffffff; --alarm: #a3261b; --good: #1c6b3f; }
 * { box-sizing: border-box; }
@@ -32,16 +34,23 @@ th, td { border-bottom: 1px solid var(--line); padding: 3px 10px 3px 0; text-ali
 .tight td { white-space: nowrap; } .tight th, .tight td { font-size: 12px; padding-right: 8px; }
 th { font-weight: 600; } td.number, th.number { text-align: right; }
 figure { margin: 8px 0; } figure img { max-width: 100%; height: auto; display: block; }
+section > figure img { max-width: 720px; }
 .row { display: flex; flex-wrap: wrap; gap: 12px; } .row figure { flex: 1 1 300px; max-width: 520px; }
 .row figure img { width: 100%; } .row.small figure { flex: 0 1 240px; }
 pre { font: 12.5px/1.45 ui-monospace, "DejaVu Sans Mono", monospace; margin: 4px 0; overflow-x: auto; }
 footer { margin-top: 40px; border-top: 1px solid var(--line); padding-top: 8px; color: var(--dim); font-size: 12.5px; }
 @media print {
-  body { max-width: none; padding: 0; font-size: 11.5px; } h2 { font-size: 15px; margin-top: 18px; }
-  figure, tr, .notice { break-inside: avoid; } h2, h3 { break-after: avoid; } table { font-size: 10.5px; }
-  .wide { overflow: visible; } pre { font-size: 10px; white-space: pre-wrap; }
-  .row figure { flex-basis: 45%; } .row.small figure { flex-basis: 30%; }
-  @page { margin: 14mm 12mm 16mm; }
+  body { max-width: none; padding: 0; font-size: 11.5px; } h1 { font-size: 21px; }
+  h2 { font-size: 15px; margin-top: 18px; } h3 { font-size: 12.5px; margin-top: 12px; }
+  .dim, figcaption { font-size: 10.5px; } table { font-size: 10.5px; } td, th { padding: 2px 8px 2px 0; }
+  .tight th, .tight td { font-size: 9.5px; padding-right: 5px; white-space: normal; }
+  figure, tr, pre, .notice { break-inside: avoid; } h2, h3, thead { break-after: avoid; }
+  .wide { overflow: visible; } .keep { break-inside: avoid; } section > figure img { max-width: 125mm; }
+  pre { font-size: 10px; white-space: pre-wrap; }
+  /* Figures as words of a line, since rows of flexible boxes do not break over pages in every browser. */
+  .row { display: block; } .row figure { display: inline-block; width: 48%; margin-right: 1%; vertical-align: top; }
+  .row.small figure { width: 31.5%; } footer { margin-top: 18px; font-size: 10.5px; break-before: avoid; }
+  @page { margin: 14mm 12mm 16mm; @bottom-right { content: counter(page) " / " counter(pages); font-size: 9px; } }
 }
 """
 
@@ -88,7 +97,8 @@ def table(
     kind = ' class="tight"' if tight else ""
     header = f"<thead>{cells('th', head)}</thead>" if any(head) else ""
     body = "".join(cells("td", row) for row in rows)
-    return f'<div class="wide"><table{kind}>{header}<tbody>{body}</tbody></table></div>'
+    wide = "wide keep" if len(rows) <= _KEPT_ROWS else "wide"
+    return f'<div class="{wide}"><table{kind}>{header}<tbody>{body}</tbody></table></div>'
 
 
 def preformatted(text: str) -> str:

@@ -11,10 +11,13 @@ from torch import Tensor
 
 from ..engine.atomic import write_text
 from ..engine.geometry_file import View
+from ..engine.landmarks import Landmark
 from ..engine.volume import Volume
 from ..engine.xray import XRay
 from . import html_page as page
 from .fiducials import FiducialRow, FiducialSummary, summarise_fiducials
+from .marker_pictures import CAPTION as MARKERS_CAPTION
+from .marker_pictures import marker_picture
 from .overlay import REFERENCE_COLOUR, RESULT_COLOUR, ViewPicture, bone_renderer, footprint
 from .pose_log import Key, LoggedPoses
 from .published import CAPTION, PUBLISHED
@@ -31,7 +34,8 @@ _THUMBNAIL, _PICTURE, _VOXELS = 300, 520, 4_000_000
 class StudyContent:
     """What a report tells. reference_kind: in words, where the pose that counts as the truth comes from.
 
-    settings: further lines (name, value). missing: registrations that an interruption left undone.
+    settings: further lines (name, value). landmarks: the markers of ``fiducials``.
+    missing: registrations that an interruption left undone.
     """
 
     volume: Volume
@@ -43,6 +47,7 @@ class StudyContent:
     records: Sequence[Record]
     poses: Mapping[Key, LoggedPoses]
     fiducials: Sequence[FiducialRow] = ()
+    landmarks: Sequence[Landmark] = ()
     missing: int = 0
     jobs: int = 1
     threads: int = 1
@@ -59,7 +64,7 @@ def write_study_report(folder: Path, content: StudyContent) -> Path:
         _bins(summaries),
     ]
     if content.fiducials:
-        parts.append(_fiducials(content.fiducials))
+        parts.append(_fiducials(content, renderer))
     parts += [
         _failures(content, renderer),
         _every_start(content.records),
@@ -104,11 +109,13 @@ def _reference(content: StudyContent, renderer) -> str:
 
 
 def _result(folder: Path, content: StudyContent, summaries: Sequence[Summary]) -> str:
-    rows = [(s.method, s.preset, s.views, *cells(s)) for s in summaries]
+    # A column for each method: twelve columns of figures would not fit on a page.
+    columns = [(s.method, s.preset, s.views, *cells(s)) for s in summaries]
+    head, *rows = zip(("", "preset", "views", *HEADINGS), *columns, strict=True)
     note = f"{EXPLANATION} {seconds_note(content.jobs, content.threads)}"
     return page.section(
         "Result",
-        page.table(("method", "preset", "views", *HEADINGS), rows, numbers=(3, 10, 11), tight=True),
+        page.table(head, rows),
         page.paragraph(note, "dim"),
         page.figure(folder / "success.png", "success against the start's distance"),
         page.figure(folder / "errors.png", "histogram of the final errors"),
@@ -132,9 +139,10 @@ def _bins(summaries: Sequence[Summary]) -> str:
     return page.section("Success by the start's distance", page.table(head, rows, numbers=(3, 4)))
 
 
-def _fiducials(rows: Sequence[FiducialRow]) -> str:
+def _fiducials(content: StudyContent, renderer) -> str:
     head = ("method", "views", "marker", "X-ray", "without", "with", "with, successes", "at the reference")
-    told = [_fiducial_cells(summary) for summary in summarise_fiducials(rows)]
+    numbers = {mark.name: f"{number} {mark.name}" for number, mark in enumerate(content.landmarks, start=1)}
+    told = [_fiducial_cells(summary, numbers) for summary in summarise_fiducials(content.fiducials)]
     return page.section(
         "Markers",
         page.paragraph(
@@ -143,13 +151,26 @@ def _fiducials(rows: Sequence[FiducialRow]) -> str:
             "reference is the error of the clicks, the geometry and the reference itself."
         ),
         page.table(head, told),
+        page.figures(_marker_figures(content, renderer)),
     )
 
 
-def _fiducial_cells(s: FiducialSummary) -> list[str]:
+def _marker_figures(content: StudyContent, renderer) -> list[str]:
+    figures = []
+    for index, xray in enumerate(content.xrays):
+        if not any(index in mark.clicks for mark in content.landmarks):
+            continue
+        view = ViewPicture(renderer, xray, footprint(renderer, xray.camera, [content.reference]), _PICTURE)
+        drawn = marker_picture(view, content.views[index].camera, index, content.landmarks, content.reference)
+        words = f"{xray.name}, {MARKERS_CAPTION}"
+        figures.append(page.figure(drawn, words, words, photo=True))
+    return figures
+
+
+def _fiducial_cells(s: FiducialSummary, numbers: Mapping[str, str]) -> list[str]:
     pairs = (s.before, s.after, s.after_success, s.reference)
     shown = [f"{px:.1f} px ({mm:.2f} mm)" if math.isfinite(px) else "-" for px, mm in pairs]
-    return [s.method, s.view, s.landmark, s.xray, *shown]
+    return [s.method, s.view, numbers.get(s.landmark, s.landmark), s.xray, *shown]
 
 
 def _failures(content: StudyContent, renderer) -> str:
