@@ -126,6 +126,13 @@ class DeepReg2D3DParameterNode:
     result: str = ""
     weights: str = ""
     adaptMinutes: Annotated[float, WithinRange(1.0, 120.0)] = 5.0
+    selectedXray: vtkMRMLScalarVolumeNode
+    editGeometry: bool = False
+    studyFolder: str = ""
+    studyStarts: Annotated[int, WithinRange(1, 2000)] = 60
+    studyLimit: Annotated[int, WithinRange(5, 200)] = 60
+    runFile: str = ""
+    toggled: str = ""
 
 
 class DeepReg2D3DLogic(RegistrationLogic, ScriptedLoadableModuleLogic):

@@ -61,6 +61,28 @@ def click(host):
     return press
 
 
+@pytest.fixture
+def save_scene(tmp_path):
+    """save_scene(): writes scene.mrml, its images and transforms into the test's folder, as the application does."""
+
+    def save() -> None:
+        import slicer
+
+        slicer.mrmlScene.SetURL(str(tmp_path / "scene.mrml"))
+        for index in range(slicer.mrmlScene.GetNumberOfNodes()):
+            node = slicer.mrmlScene.GetNthNode(index)
+            if node.GetSaveWithScene() and node.GetClassName() in (
+                "vtkMRMLScalarVolumeNode", "vtkMRMLLinearTransformNode",
+            ):  # fmt: skip
+                node.AddDefaultStorageNode()
+                suffix = ".nrrd" if node.IsA("vtkMRMLVolumeNode") else ".tfm"
+                node.GetStorageNode().SetFileName(str(tmp_path / f"{node.GetID()}{suffix}"))
+                assert node.GetStorageNode().WriteData(node)
+        slicer.mrmlScene.Commit()
+
+    return save
+
+
 def section(widget, name: str):
     """The panel's section of this class name."""
     return next(s for s in widget.panel.sections if type(s).__name__ == name)

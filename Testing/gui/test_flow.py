@@ -275,7 +275,7 @@ def test_deleting_the_ct_and_the_pose_during_a_run(sample, ui, click, host, caps
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_saved_scene_reopens_as_it_was(sample, ui, click, host, tmp_path):
+def test_saved_scene_reopens_as_it_was(sample, ui, click, host, save_scene):
     import slicer
 
     click(ui.registerButton)
@@ -283,17 +283,7 @@ def test_saved_scene_reopens_as_it_was(sample, ui, click, host, tmp_path):
     sample.logic.parameters.overlayOpacity = 0.3
     pose, result = sample.logic.pose().copy(), sample.logic.result()
     names = [node.GetName() for node in sample.logic.session.xrays]
-    slicer.mrmlScene.SetURL(str(tmp_path / "scene.mrml"))
-    for index in range(slicer.mrmlScene.GetNumberOfNodes()):
-        node = slicer.mrmlScene.GetNthNode(index)
-        if node.IsA("vtkMRMLStorableNode") and node.GetSaveWithScene() and node.GetClassName() in (
-            "vtkMRMLScalarVolumeNode", "vtkMRMLLinearTransformNode",
-        ):  # fmt: skip
-            node.AddDefaultStorageNode()
-            suffix = ".nrrd" if node.IsA("vtkMRMLVolumeNode") else ".tfm"
-            node.GetStorageNode().SetFileName(str(tmp_path / f"{node.GetID()}{suffix}"))
-            assert node.GetStorageNode().WriteData(node)
-    slicer.mrmlScene.Commit()
+    save_scene()
     slicer.mrmlScene.Clear()
     host.process_events(0.1)
     slicer.mrmlScene.Connect()

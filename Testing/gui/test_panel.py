@@ -122,14 +122,64 @@ def test_scene_close_makes_a_new_parameter_node(widget, host):
     assert before is not None
 
 
-def test_a_layout_chosen_in_the_toolbar_stays_until_the_button_is_pressed(widget, ui, click, host):
+def add_xray(widget, name="AP"):
+    """A view of an image in the scene; needs no engine."""
     import numpy as np
     import slicer
 
-    manager = slicer.app.layoutManager()
-    image = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "AP")
+    image = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
     slicer.util.updateVolumeFromArray(image, np.ones((1, 30, 40), np.float32))
-    xray = widget.logic.addXray(image)
+    return widget.logic.addXray(image)
+
+
+def test_a_saved_scene_brings_the_panel_back(widget, ui, click, host, save_scene):
+    """Folded and unfolded sections, the selected view, the geometry editor and what was typed."""
+    import slicer
+
+    add_xray(widget), add_xray(widget, "Lateral")
+    host.process_events(0.05)
+    folds = ("engineSection", "studySection", "landmarksGroup", "engineLogGroup", "registerSection")
+    first = {name: getattr(ui, name).collapsed for name in folds}
+    assert first == dict(zip(folds, (False, True, True, True, False), strict=True))
+    ui.engineSection.collapsed = True
+    for name in ("studySection", "landmarksGroup", "engineLogGroup"):
+        getattr(ui, name).collapsed = False
+    ui.viewsTable.selectRow(1)
+    click(ui.editViewButton)
+    ui.studyFolderEdit.setText("/data/study")
+    ui.studyStartsSpinBox.setValue(12)
+    ui.runFileEdit.setText("run.dcm")
+    host.process_events(0.05)
+    save_scene()
+    slicer.mrmlScene.Clear()
+    host.process_events(0.1)
+    assert {name: getattr(ui, name).collapsed for name in folds} == first
+    assert (ui.studyFolderEdit.text, ui.studyStartsSpinBox.value, ui.runFileEdit.text) == ("", 60, "")
+    assert not ui.editViewButton.checked
+    slicer.mrmlScene.Connect()
+    host.process_events(0.2)
+    assert {name for name in folds if getattr(ui, name).collapsed} == {"engineSection"}
+    assert ui.viewsTable.currentRow() == 1 and ui.editViewButton.checked and ui.geometryGroup.isVisible()
+    assert ui.viewNameEdit.text == "Lateral"
+    assert (ui.studyFolderEdit.text, ui.studyStartsSpinBox.value, ui.runFileEdit.text) == ("/data/study", 12, "run.dcm")
+
+
+def test_typing_in_the_middle_of_a_path_keeps_the_cursor(widget, ui, host):
+    from PySide6 import QtTest
+
+    edit = ui.studyFolderEdit
+    edit.setText("/data/x")
+    edit.setCursorPosition(6)
+    QtTest.QTest.keyClicks(edit, "ab")
+    assert edit.text == widget.logic.parameters.studyFolder == "/data/abx"
+    assert edit.cursorPosition == 8
+
+
+def test_a_layout_chosen_in_the_toolbar_stays_until_the_button_is_pressed(widget, ui, click, host):
+    import slicer
+
+    manager = slicer.app.layoutManager()
+    xray = add_xray(widget)
     host.process_events(0.05)
     assert ui.layoutButton.checked and manager.layout == LAYOUT_ID
     manager.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutOneUp3DView)

@@ -77,6 +77,8 @@ class InputsSection(Section):
         """Fills the table anew when the views are others, and keeps the selection."""
         rows = self.session.xrays
         selected = self.selected()
+        if self.logic.parameters is not None and self.logic.parameters.selectedXray in rows:
+            selected = self.logic.parameters.selectedXray
         self._filling = True
         table = self.ui.viewsTable
         if table.rowCount != len(rows):
@@ -133,6 +135,9 @@ class InputsSection(Section):
 
     def _on_selection(self) -> None:
         if not self._filling:
+            parameters, chosen = self.logic.parameters, self.selected()
+            if parameters is not None and chosen is not None and parameters.selectedXray is not chosen:
+                parameters.selectedXray = chosen
             self._enable()
             self._show_geometry()
 

@@ -8,6 +8,7 @@ from slicer.i18n import tr as _
 
 from .adapt_section import AdaptSection
 from .engine_section import EngineSection
+from .folding import Folding
 from .inputs_section import InputsSection
 from .overlay_section import OverlaySection
 from .pose_section import PoseSection
@@ -53,12 +54,25 @@ class Panel:
             layout.addWidget(section.widget)
             self.sections.append(section)
         layout.addStretch(1)
+        self._folding = Folding(self.sections)
+        self._parameters = self._tag = None
         logic.message.connect(self.show_message)
 
     def bind(self, parameters) -> None:
-        """Binds all sections to the parameter node (None unbinds)."""
+        """Binds all sections to the parameter node (None unbinds).
+
+        All at once: each binding of its own would show everything anew at each change. `connectGui` isn't used: before
+        Slicer 5.10 it doesn't return the tag that unbinding needs.
+        """
+        if self._parameters is not None:
+            self._parameters.disconnectGui(self._tag)
+        self._parameters = parameters
+        if parameters is not None:
+            bound = {name: widget for section in self.sections for name, widget in section.bound().items()}
+            self._tag = parameters.connectParametersToGui(bound)
         for section in self.sections:
             section.bind(parameters)
+        self._folding.bind(parameters)
         self.update()
 
     def update(self) -> None:
@@ -74,5 +88,9 @@ class Panel:
 
     def close(self) -> None:
         self.logic.message.disconnect(self.show_message)
+        self._folding.bind(None)
+        if self._parameters is not None:
+            self._parameters.disconnectGui(self._tag)
+            self._parameters = None
         for section in self.sections:
             section.close()

@@ -25,8 +25,8 @@ class Section:
         self.widget.setMRMLScene(slicer.mrmlScene)
         self.ui = slicer.util.childWidgetVariables(self.widget)
         self._parameters = None
-        self._tag = None
         self._connections: list[tuple] = []
+        self._texts: dict[str, list] = {}  # parameter: line edit and what it shows
         self.setup()
 
     @property
@@ -44,30 +44,40 @@ class Section:
         signal.connect(slot)
         self._connections.append((signal, slot))
 
+    def keep_text(self, edit, name: str) -> None:
+        """Keeps a line edit's text in a parameter; Slicer's own binding sends the cursor to the end at each key."""
+        self._texts[name] = [edit, ""]
+
+        def changed(text):
+            self._texts[name][1] = text
+            if self._parameters is not None and getattr(self._parameters, name) != text:
+                setattr(self._parameters, name, text)
+
+        edit.textChanged.connect(changed)
+
+    def show_texts(self) -> None:
+        """Shows the texts of the parameter node, where they are others."""
+        for name, (edit, shown) in self._texts.items():
+            if self._parameters is not None and getattr(self._parameters, name) != shown:
+                edit.setText(getattr(self._parameters, name))
+
+    def text_of(self, name: str) -> str:
+        """The text that a parameter keeps, without blanks around it."""
+        return self._texts[name][1].strip()
+
+    def bound(self) -> dict:
+        """The widgets that name a parameter (dynamic property SlicerParameterName), by its name."""
+        named = ((widget.property("SlicerParameterName"), widget) for widget in vars(self.ui).values())
+        return {name: widget for name, widget in named if name}
+
     def bind(self, parameters) -> None:
-        """Binds the widgets that name a parameter (dynamic property SlicerParameterName) to the parameter node.
-
-        `connectGui` isn't used: before Slicer 5.10 it doesn't return the tag that unbinding needs.
-        """
-        self.unbind()
-        if parameters is None:
-            return
-        mapping = {}
-        for widget in vars(self.ui).values():
-            name = widget.property("SlicerParameterName")
-            if name:
-                mapping[name] = widget
+        """Follows this parameter node; None: none. The panel binds the widgets."""
         self._parameters = parameters
-        self._tag = parameters.connectParametersToGui(mapping)
-
-    def unbind(self) -> None:
-        if self._parameters is not None:
-            self._parameters.disconnectGui(self._tag)
-            self._parameters = self._tag = None
+        self.show_texts()
 
     def close(self) -> None:
         """Forgets the parameter node and every signal."""
-        self.unbind()
+        self._parameters = None
         for signal, slot in self._connections:
             signal.disconnect(slot)
         self._connections = []

@@ -28,6 +28,7 @@ class SequenceSection(Section):
         ui.chooseRunButton.clicked.connect(self._on_choose)
         ui.trackButton.clicked.connect(self._on_track)
         ui.stopTrackButton.clicked.connect(lambda *_args: run.stop())
+        self.keep_text(ui.runFileEdit, "runFile")
         ui.runFileEdit.textChanged.connect(lambda *_args: self.update())
         self.listen(run.changed, self.update)
         self.listen(self.session.inputs.changed, self.update)
@@ -35,12 +36,13 @@ class SequenceSection(Section):
 
     def update(self) -> None:
         ui, run = self.ui, self.logic.sequence
+        self.show_texts()
         hint = self._hint()
         idle = not run.is_running
         ui.sequenceHint.setText(hint)
         ui.sequenceHint.setVisible(bool(hint))
         ui.chooseRunButton.setEnabled(idle)
-        ui.trackButton.setEnabled(idle and not hint and bool(self._path()))
+        ui.trackButton.setEnabled(idle and not hint and bool(self.text_of("runFile")))
         ui.stopTrackButton.setEnabled(run.state == "running")
         ui.trackProgressBar.setRange(0, max(1, run.total) if run.state != "preparing" else 0)
         ui.trackProgressBar.setValue(run.done)
@@ -48,7 +50,8 @@ class SequenceSection(Section):
         self._fill()
 
     def _on_inputs(self) -> None:
-        if not self._path():
+        self.show_texts()
+        if not self.text_of("runFile"):
             suggested = self.logic.sequence.suggestion()
             if suggested.lower().endswith((".dcm", ".dicom")):
                 self.ui.runFileEdit.setText(suggested)
@@ -62,10 +65,6 @@ class SequenceSection(Section):
         if not self.session.inputs.ready:
             return _("The engine is being prepared...")
         return ""
-
-    def _path(self) -> str:
-        edit = self.ui.runFileEdit
-        return (edit.text() if callable(edit.text) else edit.text).strip()
 
     def _words(self) -> str:
         run = self.logic.sequence
@@ -100,5 +99,5 @@ class SequenceSection(Section):
     def _on_track(self, _checked=False) -> None:
         parameters = self.logic.parameters
         self.logic.sequence.start(
-            self._path(), parameters.method.value, parameters.preset.value, parameters.device.value
+            self.text_of("runFile"), parameters.method.value, parameters.preset.value, parameters.device.value
         )

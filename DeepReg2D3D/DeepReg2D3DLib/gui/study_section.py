@@ -34,6 +34,7 @@ class StudySection(Section):
         ui.restoreReferenceButton.clicked.connect(lambda *_args: study.show_reference())
         ui.saveCaseButton.clicked.connect(self._on_save_case)
         ui.loadCaseButton.clicked.connect(self._on_load_case)
+        self.keep_text(ui.studyFolderEdit, "studyFolder")
         ui.studyFolderEdit.textChanged.connect(lambda *_args: self.update())
         self.listen(study.changed, self.update)
         self.listen(self.session.inputs.changed, self.update)
@@ -41,12 +42,13 @@ class StudySection(Section):
 
     def update(self) -> None:
         ui, study = self.ui, self.logic.study
+        self.show_texts()
         hint = self._hint()
         idle = not study.is_running
         ui.studyHint.setText(hint)
         ui.studyHint.setVisible(bool(hint))
         ui.chooseStudyFolderButton.setEnabled(idle)
-        ui.startStudyButton.setEnabled(idle and not hint and bool(self._folder()))
+        ui.startStudyButton.setEnabled(idle and not hint and bool(self.text_of("studyFolder")))
         ui.stopStudyButton.setEnabled(study.state == "running")
         ui.saveCaseButton.setEnabled(idle and not hint)
         ui.loadCaseButton.setEnabled(idle and not self.logic.missingRequirements())
@@ -65,10 +67,6 @@ class StudySection(Section):
         if not self.session.inputs.ready:
             return _("The engine is being prepared...")
         return ""
-
-    def _folder(self) -> str:
-        edit = self.ui.studyFolderEdit
-        return (edit.text() if callable(edit.text) else edit.text).strip()
 
     def _words(self) -> str:
         study = self.logic.study
@@ -102,16 +100,14 @@ class StudySection(Section):
         self._shown = len(rows)
 
     def _on_choose(self, _checked=False) -> None:
-        folder = files.choose_folder(_("A folder for the study"), self._folder())
+        folder = files.choose_folder(_("A folder for the study"), self.text_of("studyFolder"))
         if folder:
             self.ui.studyFolderEdit.setText(folder)
 
     def _on_start(self, _checked=False) -> None:
-        ui, parameters = self.ui, self.logic.parameters
-        starts, limit = _value(ui.studyStartsSpinBox), _value(ui.studyLimitSpinBox)
-        self.logic.study.start(
-            self._folder(), starts, limit, parameters.method.value, parameters.preset.value, parameters.device.value
-        )
+        parameters = self.logic.parameters
+        choices = (parameters.method.value, parameters.preset.value, parameters.device.value)
+        self.logic.study.start(self.text_of("studyFolder"), parameters.studyStarts, parameters.studyLimit, *choices)
 
     def _on_report(self, _checked=False) -> None:
         report = self.logic.study.report
@@ -127,10 +123,6 @@ class StudySection(Section):
         folder = files.choose_folder(_("A case folder (it holds case.json)"))
         if folder:
             self.logic.study.load_case(folder)
-
-
-def _value(box) -> int:
-    return int(box.value() if callable(box.value) else box.value)
 
 
 def _finished_words(row: dict) -> str:
