@@ -108,6 +108,7 @@ class DeepReg2D3DParameterNode:
     handles3D: bool = False
     handles2D: bool = False
     dragOverlay: bool = True
+    showProjections: bool = True
     method: Method = defaultMethod()
     preset: Preset = Preset.ACCURATE
     device: Device = Device.AUTO

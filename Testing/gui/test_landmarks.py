@@ -50,7 +50,7 @@ def case(widget, host, monkeypatch):
             on_error(str(problem))
 
     monkeypatch.setattr(logic.client, "landmark_pose", solve)
-    return SimpleNamespace(logic=logic, ct=ct, xrays=xrays, lists=logic.session.landmarks)
+    return SimpleNamespace(widget=widget, logic=logic, ct=ct, xrays=xrays, lists=logic.session.landmarks)
 
 
 def view_of(slice_node):
@@ -116,7 +116,8 @@ def test_a_landmark_is_clicked_through_all_views(case, ui, click, host):
         assert pair["clicks"][xray.GetID()] == pytest.approx(pixel, abs=1.5)
     assert case.lists.placing is None
     assert pair["point"] == pytest.approx([0, 0, 0], abs=1.0)
-    assert [ui.landmarksTable.item(0, column).text() for column in (1, 2, 3)] == ["\N{CHECK MARK}"] * 3
+    assert ui.landmarksTable.item(0, 1).text() == "\N{CHECK MARK}"
+    assert host.wait_for(lambda: ui.landmarksTable.item(0, 3).text().endswith(" mm"), 30)  # how far off, by now
     import slicer
 
     mode = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLInteractionNode")
@@ -142,6 +143,7 @@ def test_the_pose_follows_from_two_views(case, ui, host):
     fit = case.logic.startFromLandmarks(wait=False) or case.logic.landmarkFit
     assert case.logic.pose() == pytest.approx(truth, abs=1e-3)
     assert fit["rms_mm"] < 1e-3
+    assert host.wait_for(lambda: ui.landmarksTable.item(0, 2).text() != "\N{CHECK MARK}", 30)
     assert ui.landmarksTable.item(0, 2).text() == "0.0 mm"
     assert "fit within 0.0 mm" in ui.landmarksLabel.text
     # One step of Undo; and the residuals are no longer true when a point moves.
@@ -149,6 +151,54 @@ def test_the_pose_follows_from_two_views(case, ui, host):
     assert case.logic.pose() == pytest.approx(np.eye(4), abs=1e-9)
     case.lists.remove(0)
     assert case.logic.landmarkFit is None and ui.landmarksTable.rowCount == 3
+
+
+def test_each_landmark_is_drawn_where_it_falls_with_its_distance_from_the_click(case, ui, host):
+    import slicer
+    from DeepReg2D3DLib.mrml.cleanup import tagged
+    from DeepReg2D3DLib.mrml.frames import ras_from_lps
+    from DeepReg2D3DLib.mrml.xray_node import camera_of
+
+    place_by_hand(case, "a", POINTS[0], np.eye(4))
+    place_by_hand(case, "unclicked", POINTS[1], np.eye(4), columns=())
+    shift = np.eye(4)
+    shift[0, 3] = 9.0  # to the patient's left: along +u in the frontal view, along the beam in the lateral one
+    case.logic.setPose(shift)
+    residuals = case.logic.session.projections.residuals
+    camera = camera_of(case.xrays[0])
+    depth = 700.0 + POINTS[0][1]  # the source is in front, at y = -700
+    pixels, mm = residuals["a", case.xrays[0].GetID()]
+    assert pixels == pytest.approx(9.0 * 1000.0 / depth / 0.5, rel=1e-6) and mm == pytest.approx(9.0, rel=1e-6)
+    assert ("unclicked", case.xrays[0].GetID()) not in residuals
+    drawn = [node for node in tagged(slicer.mrmlScene, "landmarks-projected") if node.IsA("vtkMRMLMarkupsNode")]
+    assert len(drawn) == 2
+    frontal = next(node for node in drawn if node.GetName().startswith("AP"))
+    assert [frontal.GetNthControlPointLabel(index) for index in (0, 1)] == ["a 9.0 mm", "unclicked"]
+    expected = camera.detector_points(camera.project(POINTS[0] + [9.0, 0, 0]))
+    assert frontal.GetNthControlPointPositionWorld(0) == pytest.approx(ras_from_lps(expected), abs=1e-4)
+    view = case.logic.session.layout.slice_node(0)
+    assert frontal.GetDisplayNode().GetNthViewNodeID(0) == view.GetID() and frontal.GetLocked()
+    for node in tagged(slicer.mrmlScene, "landmarks-projected"):
+        assert not node.GetSaveWithScene() and node.GetHideFromEditors()
+    assert host.wait_for(lambda: ui.landmarksTable.item(0, 2).text() == "9.0 mm", 30)
+    ui.projectionsCheckBox.checked = False
+    assert tagged(slicer.mrmlScene, "landmarks-projected") == []
+    assert case.logic.session.projections.residuals == residuals
+    ui.projectionsCheckBox.checked = True
+    assert len(tagged(slicer.mrmlScene, "landmarks-projected")) == 4
+    host.exit(case.widget)
+    host.process_events(0.1)
+    assert tagged(slicer.mrmlScene, "landmarks-projected") == []
+
+
+def test_a_landmark_outside_the_image_is_not_drawn(case):
+    import slicer
+    from DeepReg2D3DLib.mrml.cleanup import tagged
+
+    place_by_hand(case, "a", np.array([0.0, 0.0, 300.0]), np.eye(4), columns=())
+    assert tagged(slicer.mrmlScene, "landmarks-projected") == []
+    case.logic.setPose([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, -280], [0, 0, 0, 1]])
+    assert len(tagged(slicer.mrmlScene, "landmarks-projected")) == 4
 
 
 def test_a_wrong_click_is_named(case, ui):

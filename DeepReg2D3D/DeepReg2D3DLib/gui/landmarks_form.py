@@ -49,29 +49,32 @@ class LandmarksForm:
         if table.rowCount != len(names):
             table.setRowCount(len(names))
         fit = self._logic.landmarkFit or {}
-        left = {(click["landmark"], click["view"]): click for click in fit.get("clicks", ())}
+        doubtful = {(click["landmark"], click["view"]) for click in fit.get("clicks", ()) if click["doubtful"]}
+        residuals = self._logic.session.projections.residuals
         views = {node.GetID(): view for node, view in self._logic.session.inputs.named_xrays()}
         for row, name in enumerate(names):
             self._put(row, NAME, name, _("Double-click to change the name."))
             for column in range(CT, 2 + len(xrays)):
-                view = views.get(xrays[column - 2].GetID()) if column > CT else None
-                self._put(row, column, *self._cell(row, column, left.get((name, view))))
+                identity = xrays[column - 2].GetID() if column > CT else None
+                off, doubt = residuals.get((name, identity)), (name, views.get(identity)) in doubtful
+                self._put(row, column, *self._cell(row, column, off, doubt))
         self._filling = False
         self._enable()
         ui.landmarksLabel.setText(self._words(fit, names, xrays))
 
-    def _cell(self, row: int, column: int, click) -> tuple[str, str]:
-        """Text and tooltip of a cell."""
+    def _cell(self, row: int, column: int, off, doubtful: bool) -> tuple[str, str]:
+        """Text and tooltip of a cell; off: pixels and mm from the click to the landmark at the present pose, if any."""
         lists = self._lists
         if lists.placing == (row, column - 1):
             return _("click..."), _("Click the place in a view now; Escape leaves it open.")
         if not lists.is_set(row, column - 1):
             return _("set"), _("Press to place the landmark here.")
-        if click is None:
+        if off is None:
             return "\N{CHECK MARK}", _("Placed. Press to place it anew.")
-        text = f"{click['mm']:.1f} mm"
-        tip = _("Off by {pixels:.1f} px in the image, {mm:.2f} mm at its depth.").format(**click)
-        if click["doubtful"]:
+        text = f"{off[1]:.1f} mm"
+        tip = _("At the present pose off by {pixels:.1f} px in the image, {mm:.2f} mm at its depth.")
+        tip = tip.format(pixels=off[0], mm=off[1])
+        if doubtful:
             return "\N{WARNING SIGN} " + text, tip + " " + _("Much more than the others: is this the right place?")
         return text, tip
 

@@ -15,6 +15,7 @@ TRANSLATIONS = ("translationRSlider", "translationASlider", "translationSSlider"
 ROTATIONS = ("rotationXSlider", "rotationYSlider", "rotationZSlider")
 # Changes of the sliders that follow each other this quickly are one step for Undo.
 GESTURE_SECONDS = 0.8
+RESIDUALS_SECONDS = 0.1
 
 
 class PoseSection(Section):
@@ -52,7 +53,9 @@ class PoseSection(Section):
             shortcut.activated.connect(button.click)
             self._shortcuts.append(shortcut)
         self.landmarks = LandmarksForm(ui, self.logic)
+        self._residuals = None
         self.listen(session.landmarks.changed, self.landmarks.update)
+        self.listen(session.projections.changed, self._on_residuals)
         self.listen(session.inputs.changed, self.update)
         self.listen(session.pose.changed, lambda *_args: self._show_pose())
         self.listen(session.run.changed, self.update)
@@ -94,7 +97,18 @@ class PoseSection(Section):
 
     def close(self) -> None:
         self._end_gesture()
+        if self._residuals is not None:
+            self._residuals.cancel()
         super().close()
+
+    def _on_residuals(self) -> None:
+        """While the pose moves the numbers in the table need not follow each step."""
+        if self._residuals is None:
+            self._residuals = self.logic.callLater(RESIDUALS_SECONDS, self._show_residuals)
+
+    def _show_residuals(self) -> None:
+        self._residuals = None
+        self.landmarks.update()
 
     def _on_value(self, name: str):
         def changed(value):

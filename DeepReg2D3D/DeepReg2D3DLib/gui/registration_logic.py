@@ -164,6 +164,7 @@ class RegistrationLogic(InputActions, PoseActions):
                 parameters.showLayout,
                 parameters.showPlot,
                 parameters.showCtSlices,
+                parameters.showProjections,
             )
             xrays = [node for node in parameters.xrays if node is not None]
             record = parameters.parameterNode.GetNodeReference(RECORD)

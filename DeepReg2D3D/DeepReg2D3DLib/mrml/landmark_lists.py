@@ -69,19 +69,28 @@ class LandmarkLists:
 
         {"name", "point": CT mm, LPS, "clicks": {X-ray's node id: [u, v]}}.
         """
+        clicked = {xray.GetID(): self.clicks(column) for column, xray in enumerate(self._xrays, start=1)}
         found = []
-        for row, name in enumerate(self.names):
-            if not self.is_set(row, 0):
-                continue
-            points, index = self._point(row, 0)
-            clicks = {}
-            for column, xray in enumerate(self._xrays, start=1):
-                if self.is_set(row, column):
-                    clicks[xray.GetID()] = self._pixel(xray, *self._point(row, column))
+        for name, place in self.ct_points().items():
+            clicks = {identity: pixels[name] for identity, pixels in clicked.items() if name in pixels}
             if clicks:
-                place = lps_from_ras(np.array(points.GetNthControlPointPosition(index)))
                 found.append({"name": name, "point": place.tolist(), "clicks": clicks})
         return found
+
+    def ct_points(self) -> dict[str, np.ndarray]:
+        """The places (3,) in the CT, LPS mm, of the landmarks that have one, by name."""
+        points = self._list(0)
+        return {
+            points.GetNthControlPointLabel(index): lps_from_ras(np.array(points.GetNthControlPointPosition(index)))
+            for index in _defined(points)
+        }
+
+    def clicks(self, column: int) -> dict[str, list[float]]:
+        """The pixels [u, v] that were clicked in an X-ray (column from 1 on), by name."""
+        points, names = self._list(column), self.names
+        labels = {index: points.GetNthControlPointLabel(index) for index in _defined(points)}
+        xray = self._xrays[column - 1]
+        return {name: self._pixel(xray, points, index) for index, name in labels.items() if name in names}
 
     # --- changing them ---------------------------------------------------------------------------------------------
 
@@ -194,10 +203,9 @@ class LandmarkLists:
         if points is None:
             return
         matrix = transform_to_ras(pose)
-        for index in range(points.GetNumberOfControlPoints()):
-            if points.GetNthControlPointPositionStatus(index) == points.PositionDefined:
-                place = matrix @ np.append(points.GetNthControlPointPosition(index), 1.0)
-                points.SetNthControlPointPosition(index, *place[:3])
+        for index in _defined(points):
+            place = matrix @ np.append(points.GetNthControlPointPosition(index), 1.0)
+            points.SetNthControlPointPosition(index, *place[:3])
 
     def close(self) -> None:
         """Let go of the scene's nodes; the lists stay."""
@@ -267,10 +275,9 @@ class LandmarkLists:
             points = self._list(column)
             if before is None or points is None or np.allclose(before, now, rtol=0, atol=1e-6):
                 continue
-            for index in range(points.GetNumberOfControlPoints()):
-                if points.GetNthControlPointPositionStatus(index) == points.PositionDefined:
-                    place = np.append(points.GetNthControlPointPositionWorld(index), 1.0)
-                    points.SetNthControlPointPositionWorld(index, *(now @ np.linalg.inv(before) @ place)[:3])
+            for index in _defined(points):
+                place = np.append(points.GetNthControlPointPositionWorld(index), 1.0)
+                points.SetNthControlPointPositionWorld(index, *(now @ np.linalg.inv(before) @ place)[:3])
 
     def _observe(self) -> None:
         for node, tag in self._observed:
@@ -314,6 +321,12 @@ def _pixels_to_ras(xray) -> np.ndarray:
     matrix = vtk.vtkMatrix4x4()
     xray.GetIJKToRASMatrix(matrix)
     return matrix_from_vtk(matrix)
+
+
+def _defined(points) -> list[int]:
+    """The points of a markups list (or None) that have a position."""
+    count = points.GetNumberOfControlPoints() if points is not None else 0
+    return [index for index in range(count) if points.GetNthControlPointPositionStatus(index) == points.PositionDefined]
 
 
 def _show_only_in(display, view_ids: list[str]) -> None:

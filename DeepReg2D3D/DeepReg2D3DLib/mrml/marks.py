@@ -45,6 +45,23 @@ def arrow_lines(pixels: np.ndarray, flow: np.ndarray) -> tuple[np.ndarray, np.nd
     return np.concatenate(vertices), np.concatenate(segments)
 
 
+def flat_model(scene, name: str, slice_node, thickness: float):
+    """A model of points and lines that lie in the plane of one slice view, hidden at first; thickness in pixels."""
+    model = add(scene, "vtkMRMLModelNode", name, "marks")
+    model.SetSelectable(False)
+    display = add(scene, "vtkMRMLModelDisplayNode", f"{name} display", "marks")
+    display.SetVisibility(False)
+    display.SetVisibility2D(True)
+    display.SetVisibility3D(False)
+    display.AddViewNodeID(slice_node.GetID())
+    # The intersection of a plane with points in it is empty; the projection onto it is the points.
+    display.SetSliceDisplayModeToProjection()
+    # In slice views it is the size of points as well as the width of lines.
+    display.SetSliceIntersectionThickness(int(thickness))
+    model.SetAndObserveDisplayNodeID(display.GetID())
+    return model
+
+
 class ViewMarks:
     """Two models, points and arrows, for one slice view."""
 
@@ -54,23 +71,13 @@ class ViewMarks:
         self._arrows = self._model(f"{name} flow", slice_node, _LINE_WIDTH)
 
     def _model(self, name: str, slice_node, thickness: float):
-        model = add(self._scene, "vtkMRMLModelNode", name, "marks")
-        model.SetSelectable(False)
-        display = add(self._scene, "vtkMRMLModelDisplayNode", f"{name} display", "marks")
-        display.SetVisibility(False)
-        display.SetVisibility2D(True)
-        display.SetVisibility3D(False)
-        display.AddViewNodeID(slice_node.GetID())
-        # The intersection of a plane with points in it is empty; the projection onto it is the points.
-        display.SetSliceDisplayModeToProjection()
-        # In slice views it is the size of points as well as the width of lines.
-        display.SetSliceIntersectionThickness(int(thickness))
+        model = flat_model(self._scene, name, slice_node, thickness)
+        display = model.GetDisplayNode()
         display.SetScalarVisibility(True)
         display.SetActiveScalar("weight", vtk.vtkAssignAttribute.POINT_DATA)
         display.SetAndObserveColorNodeID(color_table(self._scene, "DeepReg2D3D weights", WEIGHT_STOPS).GetID())
         display.SetScalarRangeFlag(display.UseManualScalarRange)
         display.SetScalarRange(0.0, 1.0)
-        model.SetAndObserveDisplayNodeID(display.GetID())
         return model
 
     def show(self, points: bool, arrows: bool) -> None:

@@ -13,6 +13,7 @@ from .engine_inputs import EngineInputs
 from .geometry_display import extent_of
 from .input_files import InputFiles
 from .landmark_lists import LandmarkLists
+from .landmark_projections import LandmarkProjections
 from .layout import RegistrationLayout
 from .live import LiveOverlay, OverlayOptions
 from .pose import PoseController
@@ -40,6 +41,7 @@ class SessionOptions:
     show_layout: bool = True
     plot: bool = False
     ct_slices: bool = False
+    projections: bool = True
 
 
 class Session:
@@ -73,6 +75,7 @@ class Session:
         self.live = LiveOverlay(scene, client, self.inputs, self.pose, self.layout, call_later)
         self.run = RunControl(scene, client, self.pose, self.live)
         self.landmarks = LandmarkLists(scene, self.pose, call_later)
+        self.projections = LandmarkProjections(scene, self.landmarks, self.pose)
         self.threed = ThreeDScene(scene, client, call_later, volume_rendering_logic)
         self.run.set_follower(self.threed.follow)
         self.options = SessionOptions()
@@ -129,6 +132,7 @@ class Session:
         options = self.options
         self.pose.set_handles(options.handles_3d and self._in_views, options.handles_2d and self._in_views)
         self.live.set_options(options.overlay)
+        self.projections.set_visible(options.projections)
         if inputs_changed or _layout_of(before) != _layout_of(options):
             # In an event of its own: making views takes as long as all the rest.
             if self._views_later is None:
@@ -189,6 +193,7 @@ class Session:
         """An X-ray's camera was edited."""
         self._set_inputs()
         self.landmarks.set_xrays(self._xrays)
+        self.projections.update()
         if self.layout.is_shown:
             self._show_views()
         self._show_3d()
@@ -196,6 +201,7 @@ class Session:
     def close(self) -> None:
         """Takes everything out of the views and off the scene's nodes; the engine is ended by its owner."""
         self.run.forget()
+        self.projections.close()
         self.landmarks.close()
         self.live.close()
         self.threed.close()
@@ -230,6 +236,7 @@ class Session:
         self._remove_interactions()
         self.live.rebuild()
         self.landmarks.show_in(self.layout.shown())
+        self.projections.show_in(self.layout.shown())
         for node, slice_node in self.layout.shown():
             self._interactions.append(PinnedView(slice_node, node))
             interactor = self._interactor_of(slice_node)
