@@ -56,3 +56,16 @@ def test_growth_is_the_exponent_of_a_power_law():
     assert tools.growth([128**3, 256**3, 512**3], [0.1, 0.8, 6.4]) == pytest.approx(1.0)
     assert tools.growth([1, 2, 4], [1, 4, 16]) == pytest.approx(2.0)
     assert math.isnan(tools.growth([2, 2], [1, 3]))
+
+
+def test_times_of_the_main_thread_are_summed_up_on_the_wall_and_on_the_processor():
+    main_thread = benchmark("main_thread")
+    found = main_thread.summary([(10.0, 1.0), (60.0, 3.0), (20.0, 2.0)])
+    assert found["count"] == 3
+    assert (found["wall_median_ms"], found["wall_longest_ms"]) == (20.0, 60.0)
+    assert (found["cpu_median_ms"], found["cpu_95_ms"], found["cpu_longest_ms"]) == (2.0, 3.0, 3.0)
+    assert main_thread.summary([]) == {}
+    clock = main_thread.Clock()
+    clock.phase = "p"
+    assert clock.event(lambda: clock.event(lambda: 7, lambda: "inner"), lambda: "outer") == 7
+    assert [label for _wall, _cpu, label in clock.events["p"]] == ["outer"]  # an inner event is part of the outer one

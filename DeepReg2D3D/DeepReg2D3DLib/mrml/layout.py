@@ -6,7 +6,7 @@ they were left.
 
 from __future__ import annotations
 
-from xml.sax.saxutils import quoteattr
+from html import escape
 
 import vtk
 
@@ -204,7 +204,7 @@ def _slice_xml(tag: str, orientation: str, label: str, color: str, group: int) -
 
 
 def _property(name: str, value: str) -> str:
-    return f'<property name="{name}" action="default">{quoteattr(value)[1:-1]}</property>'
+    return f'<property name="{name}" action="default">{escape(value)}</property>'
 
 
 def _item(content: str) -> str:

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 
 from .xray_node import camera_of, details_of, image_kind_of, image_of, provenance_of
 
@@ -36,6 +35,8 @@ def write_scene_files(
     images of these views mean, where these are given to the command. The CT is written by the engine, which holds it.
     Raises OSError where nothing can be written.
     """
+    import SimpleITK as sitk  # takes a fifth of a second, which the start of the application need not wait for
+
     folder.mkdir(parents=True, exist_ok=True)
     names = view_names(len(xrays))
     views = []

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 import slicer
 
 from .cleanup import add, remove
@@ -28,6 +27,8 @@ def read_track(folder: Path) -> list[dict]:
 
 def read_images(folder: Path) -> np.ndarray | None:
     """(frames, rows, columns) float32 of the tracked frames of the first view; None where they were not kept."""
+    import SimpleITK as sitk  # slow to import: not at the start of the application
+
     paths = sorted(folder.glob("images_*.nrrd"))
     return sitk.GetArrayFromImage(sitk.ReadImage(str(paths[0]))) if paths else None
 
