@@ -126,6 +126,10 @@ class SliceView:
         width, height, _ = image.GetDimensions()
         return vtk_to_numpy(image.GetPointData().GetScalars()).reshape(height, width, -1)[::-1, :, :3].copy()
 
+    def resize(self, width: int, height: int) -> None:
+        """As the window of the view does."""
+        self._logic.ResizeSliceNode(width, height)
+
     def close(self) -> None:
         self._group.SetMRMLDisplayableNode(None)
         self._logic.SetMRMLScene(None)

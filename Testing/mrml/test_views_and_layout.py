@@ -92,6 +92,24 @@ def test_a_pinned_view_stays_on_the_xrays_plane(scene, make_camera, layout_node)
     assert not np.allclose(matrix_from_vtk(view.GetSliceToRAS()), wanted, atol=1.0)
 
 
+def test_a_pinned_view_shows_the_whole_xray_at_any_size_until_it_is_zoomed(scene, make_camera, open_view):
+    node = create_xray_node(scene, np.zeros((60, 80)), make_camera(30))
+    layout = RegistrationLayout(scene)
+    layout.show([node])
+    view = layout.slice_node(0)
+    shown = open_view(view, (320, 240))
+    place_slice_view(view, node)
+    pin = PinnedView(view, node)
+    width, height = 80 * 4.0 * 1.02, 60 * 4.0 * 1.02  # mm of the detector, and a little air
+    for size, expected in (((160, 240), (width, 1.5 * width)), ((600, 100), (6 * height, height))):
+        shown.resize(*size)
+        assert view.GetFieldOfView()[:2] == pytest.approx(expected, rel=1e-6)
+    view.SetFieldOfView(60.0, 10.0, 1.0)
+    shown.resize(300, 100)
+    assert view.GetFieldOfView()[:2] == pytest.approx((30.0, 10.0), rel=1e-6)
+    pin.remove()
+
+
 def test_the_users_layout_comes_back(scene, an_xray, layout_node):
     layout_node.SetViewArrangement(slicer.vtkMRMLLayoutNode.SlicerLayoutOneUp3DView)
     layout = RegistrationLayout(scene)

@@ -48,6 +48,13 @@ def place_slice_view(slice_node, xray_node) -> None:
 
 def refit(slice_node, xray_node) -> None:
     """Fit the image into the view at the size that the view has now."""
+    slice_node.SetXYZOrigin(0.0, 0.0, 0.0)
+    slice_node.SetFieldOfView(*_fitting(slice_node, xray_node), 1.0)
+    slice_node.UpdateMatrices()
+
+
+def _fitting(slice_node, xray_node) -> tuple[float, float]:
+    """The field of view (width, height), mm, that shows the whole image."""
     grid = vtk.vtkMatrix4x4()
     xray_node.GetIJKToRASMatrix(grid)
     matrix = matrix_from_vtk(grid)
@@ -55,21 +62,20 @@ def refit(slice_node, xray_node) -> None:
     image = np.array([columns * np.linalg.norm(matrix[:3, 0]), rows * np.linalg.norm(matrix[:3, 1])]) * _MARGIN
     width, height = (max(1, n) for n in slice_node.GetDimensions()[:2])
     per_pixel = max(image[0] / width, image[1] / height)
-    slice_node.SetXYZOrigin(0.0, 0.0, 0.0)
-    slice_node.SetFieldOfView(width * per_pixel, height * per_pixel, 1.0)
-    slice_node.UpdateMatrices()
+    return width * per_pixel, height * per_pixel
 
 
 class PinnedView:
-    """Keeps a slice view on its X-ray's plane; panning and zooming stay free.
+    """Keeps a slice view on its X-ray's plane, and the whole X-ray in it; panning and zooming stay free.
 
     Slicer moves slices in many ways (arrow keys, the slider above the view, the crosshair, "fit to window"), and off
-    its only plane an X-ray isn't seen.
+    its only plane an X-ray isn't seen. A view that gets another size keeps its height in mm and cuts the sides off.
     """
 
     def __init__(self, slice_node, xray_node) -> None:
         self._slice_node, self._xray_node = slice_node, xray_node
         self._busy = False
+        self._size, self._whole = slice_node.GetDimensions()[:2], self._is_whole()
         self._tag = slice_node.AddObserver(vtk.vtkCommand.ModifiedEvent, self._on_modified)
 
     def remove(self) -> None:
@@ -79,22 +85,34 @@ class PinnedView:
     def _on_modified(self, *_) -> None:
         if self._busy or self._xray_node.GetScene() is None or self._xray_node.GetImageData() is None:
             return
+        self._busy = True
+        try:
+            self._put_back()
+            if self._size != self._slice_node.GetDimensions()[:2] and self._whole:
+                refit(self._slice_node, self._xray_node)
+        finally:
+            self._busy = False
+        self._size, self._whole = self._slice_node.GetDimensions()[:2], self._is_whole()
+
+    def _is_whole(self) -> bool:
+        """Nobody has panned or zoomed."""
+        if self._xray_node.GetImageData() is None:
+            return True
+        wanted = (*_fitting(self._slice_node, self._xray_node), 0.0, 0.0)
+        present = (*self._slice_node.GetFieldOfView()[:2], *self._slice_node.GetXYZOrigin()[:2])
+        return np.allclose(present, wanted, rtol=1e-3, atol=1e-3)
+
+    def _put_back(self) -> None:
         wanted, present = slice_to_ras(self._xray_node), matrix_from_vtk(self._slice_node.GetSliceToRAS())
         normal = wanted[:3, 2]
         off = float(normal @ (present[:3, 3] - wanted[:3, 3]))
         turned = not np.allclose(present[:3, :3], wanted[:3, :3], rtol=0, atol=_SAME)
-        if not turned and abs(off) < _SAME_MM:
-            return
-        self._busy = True
-        try:
-            if turned:
-                place_slice_view(self._slice_node, self._xray_node)
-            else:
-                present[:3, 3] -= off * normal
-                self._slice_node.GetSliceToRAS().DeepCopy(vtk_from_matrix(present))
-                self._slice_node.UpdateMatrices()
-        finally:
-            self._busy = False
+        if turned:
+            place_slice_view(self._slice_node, self._xray_node)
+        elif abs(off) > _SAME_MM:
+            present[:3, 3] -= off * normal
+            self._slice_node.GetSliceToRAS().DeepCopy(vtk_from_matrix(present))
+            self._slice_node.UpdateMatrices()
 
 
 def place_ct_slice(slice_node, ct_node, orientation: str) -> None:
