@@ -33,24 +33,26 @@ def views_picture(session):
 
     manager = slicer.app.layoutManager()
     slices = session.layout.ct_slice_nodes
+    # The host makes views when they are asked for; only then they have a size and a camera.
+    xrays = [manager.sliceWidget(session.layout.slice_node(i).GetLayoutName()) for i in range(len(session.xrays))]
+    cts = [manager.sliceWidget(node.GetLayoutName()) for node in slices]
+    three = manager.threeDWidget(0).threeDView()
+    three.resize(2 * VIEW + 6, VIEW)
+    session.fit_views()
+    three.renderer.ResetCameraClippingRange()
     width, third = 2 * VIEW + 6, (2 * VIEW - 6) // 3
     height = 2 * VIEW + 6 + (third + 6 if slices else 0)
     picture = QtGui.QImage(width, height, QtGui.QImage.Format_RGB32)
     picture.fill(QtGui.QColor("black"))
     painter = QtGui.QPainter(picture)
     with tempfile.TemporaryDirectory() as folder:
-        for index in range(len(session.xrays)):
-            view = manager.sliceWidget(session.layout.slice_node(index).GetLayoutName())
-            session.fit_views()
+        for index, view in enumerate(xrays):
             view.sliceView().picture(f"{folder}/x{index}.png")
             painter.drawImage(index * (VIEW + 6), 0, QtGui.QImage(f"{folder}/x{index}.png"))
-        three = manager.threeDWidget(0).threeDView()
-        three.resize(2 * VIEW + 6, VIEW)
-        three.renderer.ResetCameraClippingRange()
         three.picture(f"{folder}/3d.png")
         painter.drawImage(0, VIEW + 6, QtGui.QImage(f"{folder}/3d.png"))
-        for index, node in enumerate(slices):
-            manager.sliceWidget(node.GetLayoutName()).sliceView().picture(f"{folder}/ct{index}.png")
+        for index, view in enumerate(cts):
+            view.sliceView().picture(f"{folder}/ct{index}.png")
             shown = QtGui.QImage(f"{folder}/ct{index}.png").scaled(third, third)
             painter.drawImage(index * (third + 6), 2 * VIEW + 12, shown)
     painter.end()
@@ -73,14 +75,8 @@ def save(widget, views, path: Path) -> None:
     painter.drawImage(0, 0, panel)
     painter.drawImage(panel.width(), 0, views)
     painter.end()
-    whole.scaledToWidth(1200, QtCore.Qt.SmoothTransformation).save(str(path), quality=85)
+    whole.scaledToWidth(1200, QtCore.Qt.SmoothTransformation).save(str(path), quality=78)
     print(path, path.stat().st_size // 1024, "KiB")
-
-
-def slicer_host_view(node):
-    import slicer
-
-    return slicer.app.layoutManager().sliceWidget(node.GetLayoutName())
 
 
 def place_landmarks(logic) -> None:
@@ -146,9 +142,6 @@ def main(folder: Path) -> None:
     logic.startFromLandmarks()
     assert host.wait_for(lambda: logic.session.inputs.ready, 600)
     host.process_events(6.0)
-    for node in logic.session.layout.ct_slice_nodes:  # made when they are asked for: fitted with their size
-        slicer_host_view(node)
-    logic.session.fit_views()
     save(widget, views_picture(logic.session), folder / "landmarks.jpg")
     ui["editViewButton"].click()
     host.process_events(0.3)

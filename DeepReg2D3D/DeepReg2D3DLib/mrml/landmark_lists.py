@@ -21,6 +21,7 @@ ROLE_CT, ROLE_XRAY = "landmarks-ct", "landmarks-xray"
 _XRAY = "DeepReg2D3D.Xray"  # a list's reference to its X-ray
 _CLASS = "vtkMRMLMarkupsFiducialNode"
 _CT_COLOR, _XRAY_COLOR = (0.2, 0.85, 0.35), (0.2, 0.7, 1.0)
+_GLYPH_SCALE = 1.5  # a point has to be set more exactly than Slicer's default lets one see
 _EVENTS = (
     "PointPositionDefinedEvent", "PointPositionUndefinedEvent", "PointRemovedEvent", "PointEndInteractionEvent",
 )  # fmt: skip
@@ -191,6 +192,12 @@ class LandmarkLists:
             _show_only_in(points.GetDisplayNode(), [view.GetID()] if view is not None else [])
         self._views = shown
 
+    def show_names(self, column: int, shown: bool) -> None:
+        """Write the names beside the points of an X-ray's list, or not."""
+        points = self._list(column)
+        if points is not None and bool(points.GetDisplayNode().GetPointLabelsVisibility()) != shown:
+            points.GetDisplayNode().SetPointLabelsVisibility(shown)
+
     def follow_pose_node(self) -> None:
         """The CT's points lie under the pose, as the CT does."""
         points, node = self._list(0), self._pose.node
@@ -246,6 +253,7 @@ class LandmarkLists:
         display = points.GetDisplayNode()
         display.SetColor(*color)
         display.SetSelectedColor(*color)
+        display.SetGlyphScale(_GLYPH_SCALE)
         self._observe()
         return points
 

@@ -16,7 +16,8 @@ from .xray_node import camera_of
 
 _CLASS = "vtkMRMLMarkupsFiducialNode"
 _COLOR = (1.0, 0.72, 0.1)
-_TEXT_SCALE, _GLYPH_SCALE, _LINE_WIDTH = 2.5, 2.0, 2.0
+# The arms of the cross are seen around the dot of a click in the same place.
+_TEXT_SCALE, _GLYPH_SCALE, _LINE_WIDTH = 2.5, 4.0, 2.0
 
 
 class LandmarkProjections:
@@ -69,11 +70,14 @@ class LandmarkProjections:
                 self._drawn[identity].draw(camera, marks)
             elif identity in self._drawn:
                 self._drawn.pop(identity).remove()
+            # The drawn ones bear their names, too: twice the same in the same place can't be read.
+            drawn = {name for name, *_rest in marks} if identity in self._drawn else set()
+            self._landmarks.show_names(column, not drawn >= set(self._landmarks.clicks(column)))
         if self.residuals != before:
             self.changed.emit()
 
     def _project(self, xray, column: int, camera: XRayCamera, pose: np.ndarray, points: dict) -> list[tuple]:
-        """(text, pixel, click or None) of each landmark that falls into the image."""
+        """(name, text, pixel, click or None) of each landmark that falls into the image."""
         marks = []
         clicks = self._landmarks.clicks(column)
         for name, point in points.items():
@@ -88,13 +92,15 @@ class LandmarkProjections:
                 self.residuals[name, xray.GetID()] = float(np.linalg.norm(off)), mm
                 text = f"{name} {mm:.1f} mm"
             if -0.5 <= pixel[0] < camera.columns and -0.5 <= pixel[1] < camera.rows:
-                marks.append((text, pixel, click))
+                marks.append((name, text, pixel, click))
         return marks
 
     def close(self) -> None:
         """Take everything out of the views."""
         for drawing in self._drawn.values():
             drawing.remove()
+        for column in range(1, len(self._landmarks.xrays) + 1):
+            self._landmarks.show_names(column, True)
         self._drawn, self._shown, self.residuals = {}, [], {}
 
 
@@ -119,12 +125,12 @@ class _Drawing:
         self._lines.GetDisplayNode().SetVisibility(True)
 
     def draw(self, camera: XRayCamera, marks: list[tuple]) -> None:
-        """marks: (text, pixel, click or None)."""
+        """marks: (name, text, pixel, click or None)."""
         points = self._points
         was_modified = points.StartModify()
         while points.GetNumberOfControlPoints() > len(marks):
             points.RemoveNthControlPoint(points.GetNumberOfControlPoints() - 1)
-        for index, (text, pixel, _click) in enumerate(marks):
+        for index, (_name, text, pixel, _click) in enumerate(marks):
             place = ras_from_lps(camera.detector_points(pixel)).tolist()
             if index >= points.GetNumberOfControlPoints():
                 points.AddControlPoint(place, text)
@@ -132,7 +138,7 @@ class _Drawing:
             if points.GetNthControlPointLabel(index) != text:
                 points.SetNthControlPointLabel(index, text)
         points.EndModify(was_modified)
-        ends = [(pixel, click) for _text, pixel, click in marks if click is not None]
+        ends = [(pixel, click) for _name, _text, pixel, click in marks if click is not None]
         self._lines.SetAndObservePolyData(_segments(camera, ends))
 
     def remove(self) -> None:

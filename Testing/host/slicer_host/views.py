@@ -85,6 +85,8 @@ class SliceWidget:
         self._view.observer.SetSliceLogic(logic)
         self._logic = logic
         self._node = node
+        # As the renderers of Slicer's slice views have it: the handles of markups take their size from it.
+        self._view.renderer.GetActiveCamera().ParallelProjectionOn()
         node.SetDimensions(size[0], size[1], 1)
         mapper = vtk.vtkImageMapper()
         mapper.SetColorWindow(255)
