@@ -93,7 +93,7 @@ def test_a_rival_place_is_one_vertebra_away(setup, ap):
 
 
 def test_contours_are_found_where_they_are(right):
-    assert right.similarity > 0.8 and right.found > 0.6 and right.confirmed > 0.5
+    assert right.similarity > 0.8 and right.found > 0.6
     assert right.offset_mm < 0.3 and right.pull_mm < 0.5
     assert right.elsewhere < right.similarity - 0.2
     assert all(math.isfinite(value) for value in right.numbers().values())
@@ -135,8 +135,8 @@ def test_errors_come_apart_by_direction(ap):
 def test_no_signal_counts_against_its_sense(right):
     assert set(confidence_model.WEIGHTS) == {signal.name for signal in SIGNALS}
     assert all(weight >= 0 for weight in confidence_model.WEIGHTS.values())
-    better = {"similarity": 1.0, "elsewhere": 0.0, "found": 0.95, "confirmed": 0.95, "offset_mm": 0.1, "zoom": 0.0}
-    worse = {"similarity": 0.1, "elsewhere": 0.5, "found": 0.1, "confirmed": 0.1, "offset_mm": 3.0, "zoom": 0.3}
+    better = {"similarity": 1.0, "elsewhere": 0.0, "found": 0.95, "offset_mm": 0.1, "zoom": 0.0}
+    worse = {"similarity": 0.1, "elsewhere": 0.5, "found": 0.1, "offset_mm": 3.0, "zoom": 0.3}
     middle = confidence_of(right).probability
     for name, value in better.items():
         assert confidence_of(replace(right, **{name: value})).probability >= middle - 1e-12
@@ -151,7 +151,7 @@ def test_measurements_that_are_not_finite_count_as_the_worst(right):
 
 
 def test_reasons_name_what_is_wrong(right):
-    low = replace(right, similarity=0.05, elsewhere=0.45, found=0.05, confirmed=0.03, offset_mm=2.5)
+    low = replace(right, similarity=0.05, elsewhere=0.45, found=0.05, offset_mm=2.5)
     text = "; ".join(confidence_of(low).reasons)
     assert any(words in text for words in ("little in common", "another place", "few of the CT's contours"))
     assert confidence_of(low).light == "red"

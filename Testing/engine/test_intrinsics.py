@@ -15,7 +15,7 @@ from DeepReg2D3DLib.engine.setup import RegistrationSetup
 from DeepReg2D3DLib.engine.xray import XRay
 from small_case import AP, CENTRE, LATERAL, TRUTH, camera, small_volume, start_pose
 
-QUICK = Preset("quick", (Level(128, 6, 30.0, (12, 6)),), max_points=700)
+QUICK = Preset("quick", (Level(128, 6, 30.0, (12, 6), max_points=700),))
 GRID = torch.tensor([-30.0, 0.0, 30.0], dtype=torch.float64)
 TARGETS = torch.cartesian_prod(0.5 * GRID, 0.5 * GRID, GRID) + CENTRE
 

@@ -27,8 +27,10 @@ from DeepReg2D3DLib.engine.xray import XRay
 SIZE = 120
 QUICK = Preset(
     name="quick",
-    levels=(Level(80, 4, 30.0, (10, 6), (1e-2, 1e-4)), Level(120, 5, 20.0, (6, 4), (1e-4, 1e-6))),
-    max_points=400,
+    levels=(
+        Level(80, 4, 30.0, (10, 6), (1e-2, 1e-4), max_points=400),
+        Level(120, 5, 20.0, (6, 4), (1e-4, 1e-6), max_points=400),
+    ),
 )
 TRUTH = make_pose(
     exp_rotation(torch.tensor([0.1, -0.2, 0.05], dtype=torch.float64)), torch.tensor([4.0, 9.0, -3.0]).double()
@@ -207,8 +209,37 @@ def test_from_the_truth_it_stays_there(setup, ap, targets):
     assert mrpd(final.ct_to_world, TRUTH, targets, ap.camera) < 0.3
 
 
+def test_a_settled_level_goes_on_with_more_points(setup, ap):
+    levels = (dataclasses.replace(QUICK.levels[1], max_points=100, settled_points=300),)
+    preset = dataclasses.replace(QUICK, levels=levels, least_motion_mm=math.inf)
+    start_record, first, second = register(None, [ap], TRUTH, method="dppc", preset=preset, setup=setup)
+    assert start_record.views[0].contour_pixels.shape[0] == 0
+    assert first.views[0].contour_pixels.shape[0] == 100 < second.views[0].contour_pixels.shape[0] <= 300
+    assert second.status == "converged"
+
+
+def test_motion_along_the_beam_keeps_no_registration_going(setup, ap):
+    """What cannot be seen in the image does not count as motion that is still going on."""
+    towards_source = torch.linalg.inv(ap.camera.world_to_camera)[:3, 2]
+
+    class AlongTheBeam(Broken):
+        def find(self, scene):
+            w = scene.points_in_camera
+            nearer = scene.camera.intrinsics.to(w) @ (w + torch.tensor([0.0, 0.0, -4.0])).T
+            pixels = (nearer[:2] / nearer[2]).T
+            flow = pixels - scene.contour.pixels
+            return Matches.from_flow(scene.contour, flow, torch.ones(len(flow)))
+
+    preset = dataclasses.replace(QUICK, levels=(QUICK.levels[1],), least_motion_mm=1.0)
+    method = Method("along the beam", AlongTheBeam(0.0, 1.0))
+    last = list(register(None, [ap], TRUTH, method=method, preset=preset, setup=setup))[-1]
+    moved = (last.ct_to_world - TRUTH)[:3, 3]
+    assert last.index == 1 and last.motion_mm > 2
+    assert float(moved @ towards_source) < -2
+
+
 def test_exact_steps_run_whatever_moves(setup, ap):
-    ten = Preset("ten", (Level(80, 10, 30.0, (10, 10), (1e-6, 1e-6)),), exact_steps=True, max_points=300)
+    ten = Preset("ten", (Level(80, 10, 30.0, (10, 10), (1e-6, 1e-6), max_points=300),), exact_steps=True)
     assert len(list(register(None, [ap], TRUTH, method="dppc", preset=ten, setup=setup))) == 11
 
 

@@ -23,7 +23,7 @@ from DeepReg2D3DLib.engine.xray import XRay
 from small_case import AP, CENTRE, LATERAL, TRUTH, camera, small_volume
 
 VERTEBRA = CENTRE + torch.tensor([0.0, 12.0, 19.0], dtype=torch.float64)
-QUICK = Preset("quick", (Level(96, 4, 30.0, (12, 6)), Level(160, 4, 22.0, (8, 5))), max_points=500)
+QUICK = Preset("quick", (Level(96, 4, 30.0, (12, 6), max_points=500), Level(160, 4, 22.0, (8, 5), max_points=500)))
 SIZE = torch.tensor([72.0, 96.0, 36.0], dtype=torch.float64)
 
 

@@ -16,7 +16,7 @@ from small_case import AP, CENTRE, LATERAL, TRUTH, camera, small_volume, start_p
 
 ROOT = 0.5**0.5
 OBLIQUE = [[ROOT, ROOT, 0, 0], [0, 0, -1, 0], [-ROOT, ROOT, 0, 700], [0, 0, 0, 1]]
-QUICK = Preset("quick", (Level(128, 6, 30.0, (12, 6)),), max_points=500)
+QUICK = Preset("quick", (Level(128, 6, 30.0, (12, 6), max_points=500),))
 
 
 @pytest.fixture(scope="module")

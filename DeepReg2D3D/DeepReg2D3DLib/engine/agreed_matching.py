@@ -6,7 +6,7 @@ points together, but was trained for coarser accuracy. Where the two say the sam
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -27,8 +27,12 @@ class AgreedMatching:
     tolerance_px: float = 1.0
 
     def find(self, scene: Scene) -> Matches:
-        """See ``CorrespondenceFinder``."""
-        flow, placed = self.flow.find(scene), self.patches.find(scene)
+        """See ``CorrespondenceFinder``. Once the pose has settled it says itself where the contours should lie."""
+        placed = self.patches.find(scene)
+        if scene.progress.settled:
+            apart = (placed.flow * scene.normals).sum(-1) / self.tolerance_px
+            return replace(placed, weights=placed.weights.sqrt() * torch.exp(-0.5 * apart.square()))
+        flow = self.flow.find(scene)
         weights = flow.weights if self.weighting is None else self.weighting.weigh(scene, flow)
         apart = ((placed.flow - flow.flow) * scene.normals).sum(-1) / self.tolerance_px
         agreement = torch.exp(-0.5 * apart.square())

@@ -7,7 +7,6 @@ WEIGHTS = {
     "lead": 3.233,
     "contrast": 0,
     "found": 0.413,
-    "confirmed": 0,
     "offset": 1.322,
     "scatter": 1.723,
     "rest": 0,

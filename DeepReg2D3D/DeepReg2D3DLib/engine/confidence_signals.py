@@ -79,14 +79,6 @@ SIGNALS = (
         lambda c: f"{100 * c.found:.0f} %",
     ),
     Signal(
-        "confirmed",
-        lambda c: c.confirmed,
-        0.0,
-        0.45,
-        "few correspondences lead back to where they began ({value})",
-        lambda c: f"{100 * c.confirmed:.0f} %",
-    ),
-    Signal(
         "offset",
         lambda c: -math.log(max(c.offset_mm, 0.05)),
         -1.2,

@@ -22,7 +22,8 @@ from .xray import XRay
 class Progress:
     """Where a registration stands: finders may narrow their search as it goes on.
 
-    level and levels, step and steps within the level (upper bounds), and the largest offset in pixels to expect.
+    level and levels, step and steps within the level (upper bounds), the largest offset in pixels to expect, and
+    whether the step before, on this level, moved the contours by less than a pixel.
     """
 
     level: int = 0
@@ -30,6 +31,7 @@ class Progress:
     step: int = 0
     steps: int = 1
     search_px: float = 20.0
+    settled: bool = False
 
     @property
     def fraction(self) -> float:

@@ -29,16 +29,15 @@ class Preset:
     wide: WideSettings | None = None
     again: SearchSettings | None = None
     exact_steps: bool = False
-    least_motion_mm: float = 0.02
-    """The registration has converged when the contour points move less than this twice on the last level."""
-    max_points: int = 1000
+    least_motion_mm: float = 0.05
+    """The registration has converged when a step on the last level moves the contours by less than this, as seen."""
 
 
 ACCURATE = Preset(
     name="accurate",
     levels=(
-        Level(160, 5, 40.0, (14, 8), (1e-3, 1e-5)),
-        Level(320, 6, 25.0, (10, 5), (1e-5, 1e-7)),
+        Level(160, 5, 40.0, (14, 8), (1e-3, 1e-5), max_points=800),
+        Level(320, 6, 25.0, (10, 5), (1e-5, 1e-7), settled_points=2500),
     ),
     search=SearchSettings(),
     again=SearchSettings(
@@ -52,9 +51,17 @@ ACCURATE = Preset(
 
 FAST = Preset(
     name="fast",
-    levels=(Level(128, 4, 40.0, (14, 8), (1e-2, 1e-4)), Level(224, 4, 25.0, (10, 5), (1e-4, 1e-6))),
-    search=SearchSettings(long_side=80, in_plane_deg=(-8.0, 0.0, 8.0), candidates=3, bases=2),
-    max_points=600,
+    levels=(
+        Level(128, 4, 40.0, (14, 8), (1e-2, 1e-4), max_points=600),
+        Level(224, 4, 25.0, (10, 5), (1e-4, 1e-6), max_points=600),
+    ),
+    search=SearchSettings(
+        long_side=80,
+        in_plane_deg=(-8.0, 0.0, 8.0),
+        candidates=3,
+        bases=2,
+        trial=replace(SearchSettings().trial, max_points=600),
+    ),
 )
 
 # One resolution and exactly ten iterations (Jaganathan et al., MICCAI 2021, section 2); plain weighted least squares

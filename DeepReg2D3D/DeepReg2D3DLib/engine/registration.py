@@ -7,51 +7,35 @@ correspondences and their weights (the method), the PPC motion (the solver). ``r
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from .camera import project
 from .confidence import judge_result, no_confidence
-from .contours import ContourPoints, apparent_contour_points
+from .contours import ContourPoints
 from .correspondences import Matches, Progress, Scene
-from .drr import DrrRenderer
 from .errors import DegenerateError, InputError
-from .image_gradient import image_gradient
 from .iteration import Iteration, Outcome, ViewState
 from .joint_system import joint_system
 from .level import Level
+from .level_view import LevelView
 from .methods import Method, get_method
 from .poses import check_rigid, transform_points
 from .ppc import SolverSettings, solve_motion
 from .presets import Preset, get_preset
-from .region import (
-    depth_of,
-    field_is_empty,
-    level_xray,
-    pixel_at_depth,
-    refuse_source_inside,
-    region_of_interest,
-)
+from .region import field_is_empty, refuse_source_inside
 from .rivals import judged_poses
 from .search import Candidate, SearchSettings, search_candidates
 from .setup import RegistrationSetup
-from .similarity import gradient_ncc_of
 from .volume import Volume
 from .wide_search import WideSettings, wide_candidates
 from .xray import XRay
 
 COUNTED_WEIGHT = 0.01
 """A correspondence counts as used above this weight."""
-RESELECT_PX = 1.0
-"""Contour points are selected anew once they have moved this far on average."""
-CONTOUR_TOLERANCES = (0.07, 0.12)
-"""|cos| between gradient and viewing ray: 4 degrees, or 7 where that gives fewer than ENOUGH_POINTS."""
-ENOUGH_POINTS = 250
 ASTRAY_BELOW = 0.18
 """Edge similarity after the first level below which an attempt is given up: truths reach 0.28 to 0.96, and poses more
 than 10 mm off rarely 0.2."""
@@ -102,30 +86,7 @@ def scenes_at(setup: RegistrationSetup, xrays: Sequence[XRay], ct_to_world: Tens
     views = state._views(level.long_side, level.margin_mm)
     state._measure(views)
     progress, _ = state._progress(level, number, level.steps - 1)
-    return [state._scene(view, progress) for view in views]
-
-
-@dataclass
-class _LevelView:
-    """One view at one level: the X-ray on the level's grid, the renderer for it, and the DRR at the current pose."""
-
-    xray: XRay
-    renderer: DrrRenderer
-    pixel_mm: float
-    drr: Tensor | None = None
-    contour: ContourPoints | None = None
-    moved_px: float = math.inf
-    """How far the contour's points have moved since they were selected."""
-
-    def render(self, ct_to_world: Tensor) -> None:
-        camera = self.xray.camera
-        with torch.no_grad():
-            self.drr = self.renderer(camera.ct_to_camera(ct_to_world)[None], camera.intrinsics, camera.size).to(
-                torch.float32
-            )
-
-    def similarity(self) -> float:
-        return float(gradient_ncc_of(self.drr, self.xray)[0])
+    return [view.scene(setup.surface, ct_to_world, progress, level.max_points) for view in views]
 
 
 class _Registration:
@@ -136,7 +97,6 @@ class _Registration:
     ) -> None:
         self.setup, self.xrays, self.method, self.preset = setup, xrays, method, preset
         self.pose = self.start = pose
-        self.max_points = preset.max_points
         self.index = 0
         self.similarity = 0.0
         self.points = 0
@@ -182,7 +142,7 @@ class _Registration:
         return attempts
 
     def _attempt(
-        self, views: list[_LevelView], search: SearchSettings | None, wide: WideSettings | None, final: bool
+        self, views: list[LevelView], search: SearchSettings | None, wide: WideSettings | None, final: bool
     ) -> Iterator[Iteration]:
         """All levels from the start, after a search; its last record stays in ``outcome``.
 
@@ -215,20 +175,24 @@ class _Registration:
         found = judged_poses(self.setup, self.xrays, [self.pose], judged.judged_side, judged.judged_margin_mm)
         return not found[0] > ASTRAY_BELOW
 
-    def _level(self, views: list[_LevelView], level: Level, number: int, last: bool) -> Iterator[Iteration]:
-        still, pixel = 0, min(view.pixel_mm for view in views)
+    def _level(self, views: list[LevelView], level: Level, number: int, last: bool) -> Iterator[Iteration]:
+        pixel = min(view.pixel_mm for view in views)
+        limit = self.preset.least_motion_mm if last else level.least_motion_px * pixel
+        settled = False
         for step in range(level.steps):
-            progress, damping = self._progress(level, number, step)
+            progress, damping = self._progress(level, number, step, settled)
+            points = level.settled_points if settled and level.settled_points else level.max_points
             try:
-                motion_mm = self._step(views, progress, damping)
+                motion_mm, seen_mm = self._step(views, progress, damping, points)
             except DegenerateError:
                 if last:
                     self.outcome = self._lost(views, "too few correspondences were found to move the CT by")
                 return
             self._measure(views)
-            limit = self.preset.least_motion_mm if last else level.least_motion_px * pixel
-            still = still + 1 if motion_mm < limit else 0
-            finished = still >= 2 and not self.preset.exact_steps
+            finished = seen_mm < limit and not self.preset.exact_steps
+            # The step with the settled points has to be made before anything stands still.
+            finished = finished and (settled or level.settled_points is None)
+            settled = settled or seen_mm < pixel
             record = self._record(views, motion_mm)
             if last and (finished or step == level.steps - 1):
                 self.outcome = self._judged(record, finished)
@@ -248,7 +212,7 @@ class _Registration:
         seconds = record.seconds + time.perf_counter() - self.clock
         return Outcome(replace(record, seconds=seconds), status, confidence)
 
-    def _lost(self, views: list[_LevelView], reason: str) -> Outcome:
+    def _lost(self, views: list[LevelView], reason: str) -> Outcome:
         return Outcome(self._record(views, 0.0), "unreliable", no_confidence(reason))
 
     def _final(self, best: Outcome, latest: bool) -> Iteration:
@@ -292,10 +256,8 @@ class _Registration:
             proposed.sort(key=lambda c: -c.score)
             bases = settings.bases
             candidates = proposed[: settings.candidates + 1] or candidates
-        self.max_points = min(self.preset.max_points, settings.trial_points)
         rivals = [c.ct_to_world for c in candidates if c.ct_to_world is not before]
         self.pose = self._best_of([before, *rivals], settings)
-        self.max_points = self.preset.max_points
         self.matches, self.points = [], 0
         return 0.0 if self.pose is before else self._distance(self.pose, before)
 
@@ -325,40 +287,36 @@ class _Registration:
             for step in steps:
                 for view in views:
                     view.render(self.pose)
-                self._step(views, *self._progress(level, 0, step))
+                self._step(views, *self._progress(level, 0, step), level.max_points)
         except DegenerateError:
             return None
         return self.pose
 
-    def _views(self, long_side: int, margin_mm: float) -> list[_LevelView]:
+    def _views(self, long_side: int, margin_mm: float) -> list[LevelView]:
         """The views around the CT at the current pose, at a resolution."""
-        views = []
-        for xray in self.xrays:
-            ct_to_camera = xray.camera.ct_to_camera(self.pose)
-            region = region_of_interest(self.setup.surface, ct_to_camera, xray, margin_mm)
-            part = level_xray(xray, region, long_side)
-            pixel = pixel_at_depth(part, depth_of(self.setup.surface, ct_to_camera))
-            views.append(_LevelView(part, self.setup.renderer(pixel), pixel))
-        return views
+        return [LevelView.around(self.setup, xray, self.pose, long_side, margin_mm) for xray in self.xrays]
 
-    def _progress(self, level: Level, number: int, step: int) -> tuple[Progress, float]:
+    def _progress(self, level: Level, number: int, step: int, settled: bool = False) -> tuple[Progress, float]:
         """The finder's window narrows and the damping fades from the first to the last step of a level."""
         share = step / max(1, level.steps - 1)
         search_px = level.search_px[0] + share * (level.search_px[1] - level.search_px[0])
         damping = level.damping[0] ** (1 - share) * level.damping[1] ** share
-        return Progress(number, len(self.preset.levels), step, level.steps, search_px), damping
+        return Progress(number, len(self.preset.levels), step, level.steps, search_px, settled), damping
 
-    def _measure(self, views: list[_LevelView]) -> None:
+    def _measure(self, views: list[LevelView]) -> None:
         for view in views:
             view.render(self.pose)
         self.similarity = sum(view.similarity() for view in views) / len(views)
 
-    def _step(self, views: list[_LevelView], progress: Progress, damping: float) -> float:
-        """Find correspondences in every view, solve for one motion, move; returns the motion in mm."""
+    def _step(
+        self, views: list[LevelView], progress: Progress, damping: float, most_points: int
+    ) -> tuple[float, float]:
+        """Find correspondences in every view, solve for one motion, move; returns by how many mm, in space and as seen
+        in the image that shows the most of it."""
         self.matches = []
         prepared = []
         for view in views:
-            scene = self._scene(view, progress)
+            scene = view.scene(self.setup.surface, self.pose, progress, most_points)
             matches = self.method.find(scene)
             self.matches.append((scene.contour, matches))
             prepared.append((scene, matches))
@@ -374,48 +332,11 @@ class _Registration:
             pose = check_rigid(motion @ self.pose, "The pose after a step")
         except InputError as error:
             raise DegenerateError(str(error)) from error
-        points = torch.cat([scene.contour.points for scene, _ in prepared]).to("cpu", torch.float64)
-        moved = transform_points(pose, points) - transform_points(self.pose, points)
+        motions = [view.moved(self.pose, pose) for view in views]
         self.pose = pose
-        motion_mm = float(moved.norm(dim=-1).mean())
-        for view in views:
-            view.moved_px += motion_mm / view.pixel_mm
-        return motion_mm
+        return sum(mm for mm, _ in motions) / len(motions), max(seen for _, seen in motions)
 
-    def _scene(self, view: _LevelView, progress: Progress) -> Scene:
-        camera = view.xray.camera
-        ct_to_camera = camera.ct_to_camera(self.pose)
-        pose = ct_to_camera.to(self.setup.surface.points)
-        intrinsics = camera.intrinsics.to(pose)
-        if view.contour is None or view.moved_px > RESELECT_PX:
-            view.contour = self._select_contour(view, pose, intrinsics)
-            view.moved_px = 0.0
-        else:
-            # The same points, so that the last steps settle instead of jumping between selections.
-            pixels = project(transform_points(pose, view.contour.points), intrinsics)
-            view.contour = ContourPoints(view.contour.points, view.contour.gradients, pixels)
-        contour = view.contour
-        return Scene(view.drr, view.xray, ct_to_camera, contour, self.setup.surface, view.renderer, progress)
-
-    def _select_contour(self, view: _LevelView, pose: Tensor, intrinsics: Tensor) -> ContourPoints:
-        """Contour points at a pose; where a small bone has few, those that are less exactly on the contour, too."""
-        strength = image_gradient(view.drr, 1.0)[0]
-        for tolerance in CONTOUR_TOLERANCES:
-            contour = apparent_contour_points(
-                self.setup.surface,
-                pose,
-                intrinsics,
-                view.xray.camera.size,
-                None,
-                self.max_points,
-                tolerance=tolerance,
-                strength_image=strength,
-            )
-            if len(contour) >= ENOUGH_POINTS:
-                break
-        return contour
-
-    def _record(self, views: list[_LevelView], motion_mm: float) -> Iteration:
+    def _record(self, views: list[LevelView], motion_mm: float) -> Iteration:
         states = []
         for number, view in enumerate(views):
             if number < len(self.matches):

@@ -43,9 +43,8 @@ class SearchSettings:
     apart_mm: float = 10.0
     """Candidates differ in place by at least this much."""
     trial: Level = field(default_factory=lambda: Level(112, 4, 40.0, (12.0, 8.0), (1e-3, 1e-4)))
-    """Every candidate goes these steps; the one whose DRR then is most like the X-rays is kept."""
-    trial_points: int = 1000
-    """Contour points in those steps; with 400 they lead laterals astray."""
+    """Every candidate goes these steps; the one whose DRR then is most like the X-rays is kept. With 400 contour points
+    instead of 1000 they lead laterals astray."""
     judged_side: int = 160
     """Resolution at which candidates are compared, after their steps: pixels along the longer side of a region that
     holds them all."""

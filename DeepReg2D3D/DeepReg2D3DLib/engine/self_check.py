@@ -14,9 +14,8 @@ from torch import Tensor
 
 from .correspondences import Matches, Scene
 from .errors import DegenerateError
-from .image_gradient import image_gradient, masked_gradient
 from .joint_system import contour_centre, joint_system, view_system
-from .patch_matching import PatchMatching, best_offsets, match_scores, sample_patches, unit_patches
+from .patch_matching import PatchMatching
 from .patch_steps import Look, part_at, scene_at, steps_from
 from .poses import invert_pose, motion_about, transform_points
 from .ppc import SolverSettings, solve_ppc
@@ -27,8 +26,8 @@ from .setup import RegistrationSetup
 from .uncertainty import Uncertainty, pose_uncertainty
 from .xray import XRay
 
-JUDGED_SIDE, JUDGED_MARGIN_MM = 128, 15.0
-FINE = Look(224, 10.0, 300, 6.0)
+JUDGED_SIDE, JUDGED_MARGIN_MM = 112, 15.0
+FINE = Look(176, 10.0, 300, 5.0)
 """How the correspondences at the result itself are measured."""
 TRIAL = Look(100, 25.0, 180, 9.0)
 """How rivals and restarts go their steps."""
@@ -40,8 +39,6 @@ SAME_MM = 3.0
 """Poses that show the CT's surface nearer than this to the result are no rivals of it."""
 CLOSE_MM = 1.0
 """A correspondence this near to where the contour is drawn is found."""
-BACK_PX = 1.0
-"""A match is confirmed when its way back ends this near to where it began."""
 ZOOM_STEP = 0.01
 FEWEST = 30
 
@@ -51,9 +48,8 @@ class SelfCheck:
     """The measurements. Shares, similarities and offsets are means over the views.
 
     similarity: edge similarity at the pose (-1 to 1); elsewhere: of the best rival after a few steps; restarted: of a
-    restart that ended elsewhere (0: none did); correlation and
-    correlation_elsewhere: of the CT moved over the image, at the pose and at the best other place; found: share of the
-    contour points that are found in the X-ray within 1 mm; confirmed: share whose match, followed back, returns;
+    restart that ended elsewhere (0: none did); correlation and correlation_elsewhere: of the CT moved over the image,
+    at the pose and at the best other place; found: share of the contour points that are found in the X-ray within 1 mm;
     offset_mm: median distance of contour points from their matches; scatter_mm: standard deviation of the residuals of
     the PPC solution; pull_mm: how far the correspondences still want to move the CT, across the viewing direction;
     spread_mm: mean distance at which restarts end from the result, as seen; depth_moved: from the start, along the
@@ -68,7 +64,6 @@ class SelfCheck:
     correlation: float
     correlation_elsewhere: float
     found: float
-    confirmed: float
     offset_mm: float
     scatter_mm: float
     pull_mm: float
@@ -181,8 +176,7 @@ class _Fine:
         zoom, error = max(zooms, key=lambda z: abs(z[0]) / (z[1] + 0.01))
         numbers = {
             "found": _mean([share for share, *_ in shares]),
-            "confirmed": _mean([share for _, share, *_ in shares]),
-            "offset_mm": _mean([offset for _, _, offset, _ in shares]),
+            "offset_mm": _mean([offset for _, offset, _ in shares]),
             "scatter_mm": float(solution.scale),
             "pull_mm": seen_distance(setup, xrays, turned, pose),
             "zoom": zoom,
@@ -193,39 +187,21 @@ class _Fine:
         return cls(centre, numbers)
 
 
-def _shares(scene: Scene, matches: Matches) -> tuple[float, float, float, int]:
-    """Of the contour points in the valid field: the share found near, the share confirmed, the median offset in mm of
-    those matched at all, and their number."""
+def _shares(scene: Scene, matches: Matches) -> tuple[float, float, int]:
+    """Of the contour points in the valid field: the share found near, the median offset in mm of those matched at all,
+    and their number."""
     pixel_mm = float(scene.points_in_camera[:, 2].median()) / float(scene.camera.intrinsics[1, 1])
     u, v = scene.contour.pixels.round().to(torch.int64).unbind(-1)
     rows, columns = scene.size
     inside = scene.xray.mask[0, 0][v.clamp(0, rows - 1), u.clamp(0, columns - 1)]
     count = int(inside.sum())
     if count == 0:
-        return 0.0, 0.0, 10.0, 0
+        return 0.0, 10.0, 0
     along = (matches.flow * scene.normals).sum(-1).abs()
     matched = (matches.weights > 0.01) & inside
     near = matched & (along * pixel_mm < CLOSE_MM)
-    back = _way_back(scene, matches)
-    confirmed = near & (back.abs() < BACK_PX)
     offset = float((along[matched] * pixel_mm).median()) if bool(matched.any()) else 10.0
-    return float(near.sum()) / count, float(confirmed.sum()) / count, offset, count
-
-
-def _way_back(scene: Scene, matches: Matches) -> Tensor:
-    """Distance (M,) in pixels along the normal between a point and where its match, looked for in the DRR, returns."""
-    settings = PatchMatching().settings
-    found = image_gradient(scene.xray.line_integral, settings.smoothing)
-    templates = unit_patches(
-        sample_patches(found, matches.pixels, scene.normals, settings.half_size, settings.half_size)
-    )
-    gradient, valid = masked_gradient(scene.drr, torch.ones_like(scene.xray.mask), settings.smoothing)
-    reach = round(scene.progress.search_px)
-    scores = match_scores(
-        matches.pixels, scene.normals, templates, gradient, valid, reach, settings.half_size, settings.least_valid
-    )
-    offset, _, _ = best_offsets(scores, settings.rival_distance)
-    return offset - reach + (matches.flow * scene.normals).sum(-1)
+    return float(near.sum()) / count, offset, count
 
 
 def _zoom(scene: Scene, matches: Matches, pose: Tensor, centre: Tensor) -> tuple[float, float]:

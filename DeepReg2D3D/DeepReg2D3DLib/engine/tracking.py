@@ -29,8 +29,10 @@ from .xray import XRay
 
 FOLLOW = Preset(
     name="follow",
-    levels=(Level(128, 3, 30.0, (10, 6), (1e-3, 1e-5)), Level(224, 4, 20.0, (7, 4), (1e-5, 1e-7))),
-    max_points=600,
+    levels=(
+        Level(128, 3, 30.0, (10, 6), (1e-3, 1e-5), max_points=600),
+        Level(224, 4, 20.0, (7, 4), (1e-5, 1e-7), max_points=600),
+    ),
 )
 """From frame to frame the CT moves little: no search, narrow windows."""
 RECOVER = replace(
