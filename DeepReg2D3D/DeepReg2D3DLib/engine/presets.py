@@ -29,15 +29,16 @@ class Preset:
     wide: WideSettings | None = None
     again: SearchSettings | None = None
     exact_steps: bool = False
-    least_motion_mm: float = 0.05
-    """The registration has converged when a step on the last level moves the contours by less than this, as seen."""
+    least_motion_mm: float = 0.03
+    """The registration has converged when a step on the last level moves the contours by less than this, as seen: not
+    the first step that can, nor one that could not be extrapolated yet, where the level counts settled points."""
 
 
 ACCURATE = Preset(
     name="accurate",
     levels=(
         Level(160, 5, 40.0, (14, 8), (1e-3, 1e-5), max_points=800),
-        Level(320, 6, 25.0, (10, 5), (1e-5, 1e-7), settled_points=2500),
+        Level(320, 8, 25.0, (10, 5), (1e-5, 1e-7), settled_points=2500),
     ),
     search=SearchSettings(),
     again=SearchSettings(

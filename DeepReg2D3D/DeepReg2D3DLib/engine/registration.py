@@ -18,12 +18,13 @@ from .confidence import judge_result, no_confidence
 from .contours import ContourPoints
 from .correspondences import Matches, Progress, Scene
 from .errors import DegenerateError, InputError
+from .extrapolation import DEPTH_WEIGHT, Extrapolation
 from .iteration import Iteration, Outcome, ViewState
 from .joint_system import joint_system
 from .level import Level
 from .level_view import LevelView
 from .methods import Method, get_method
-from .poses import check_rigid, transform_points
+from .poses import check_rigid, invert_pose, transform_points
 from .ppc import SolverSettings, solve_motion
 from .presets import Preset, get_preset
 from .region import field_is_empty, refuse_source_inside
@@ -178,21 +179,24 @@ class _Registration:
     def _level(self, views: list[LevelView], level: Level, number: int, last: bool) -> Iterator[Iteration]:
         pixel = min(view.pixel_mm for view in views)
         limit = self.preset.least_motion_mm if last else level.least_motion_px * pixel
-        settled = False
+        settled_steps, extrapolation = 0, None
         for step in range(level.steps):
+            settled = settled_steps > 0
             progress, damping = self._progress(level, number, step, settled)
             points = level.settled_points if settled and level.settled_points else level.max_points
             try:
-                motion_mm, seen_mm = self._step(views, progress, damping, points)
+                if settled and last and not self.preset.exact_steps:
+                    extrapolation = extrapolation or self._extrapolation()
+                motion_mm, seen_mm = self._step(views, progress, damping, points, extrapolation)
             except DegenerateError:
                 if last:
                     self.outcome = self._lost(views, "too few correspondences were found to move the CT by")
                 return
             self._measure(views)
             finished = seen_mm < limit and not self.preset.exact_steps
-            # The step with the settled points has to be made before anything stands still.
-            finished = finished and (settled or level.settled_points is None)
-            settled = settled or seen_mm < pixel
+            # What creeps looks as if it stood still until its steps have been extrapolated, which takes two of them.
+            finished = finished and (not last or level.settled_points is None or settled_steps >= 2)
+            settled_steps += settled or seen_mm < pixel
             record = self._record(views, motion_mm)
             if last and (finished or step == level.steps - 1):
                 self.outcome = self._judged(record, finished)
@@ -309,7 +313,12 @@ class _Registration:
         self.similarity = sum(view.similarity() for view in views) / len(views)
 
     def _step(
-        self, views: list[LevelView], progress: Progress, damping: float, most_points: int
+        self,
+        views: list[LevelView],
+        progress: Progress,
+        damping: float,
+        most_points: int,
+        extrapolation: Extrapolation | None = None,
     ) -> tuple[float, float]:
         """Find correspondences in every view, solve for one motion, move; returns by how many mm, in space and as seen
         in the image that shows the most of it."""
@@ -329,12 +338,22 @@ class _Registration:
         )
         self.points = int((solution.weights > COUNTED_WEIGHT).sum())
         try:
-            pose = check_rigid(motion @ self.pose, "The pose after a step")
+            pose = motion @ self.pose
+            if extrapolation is not None:
+                pose = extrapolation.next(self.pose, pose)
+            pose = check_rigid(pose, "The pose after a step")
         except InputError as error:
             raise DegenerateError(str(error)) from error
         motions = [view.moved(self.pose, pose) for view in views]
         self.pose = pose
         return sum(mm for mm, _ in motions) / len(motions), max(seen for _, seen in motions)
+
+    def _extrapolation(self) -> Extrapolation:
+        """For the steps from here on. With one view nothing shows the motion along the beam."""
+        axes = invert_pose(self.xrays[0].camera.world_to_camera)[:3, :3]
+        middle = self.setup.surface.points.median(0).values.to("cpu", torch.float64)
+        centre = transform_points(self.pose, middle[None])[0]
+        return Extrapolation(centre, axes, DEPTH_WEIGHT if len(self.xrays) == 1 else 1.0)
 
     def _record(self, views: list[LevelView], motion_mm: float) -> Iteration:
         states = []
