@@ -122,6 +122,16 @@ def test_scene_close_makes_a_new_parameter_node(widget, host):
     assert before is not None
 
 
+def test_the_panel_is_narrow_enough_to_stand_beside_the_views(widget, ui, host):
+    widget.parent.resize(100, 900)
+    host.process_events(0.05)
+    assert widget.parent.minimumSizeHint().width() <= 430
+    # What a box is too narrow for its list shows whole.
+    box = ui.posePresetComboBox
+    longest = max(box.fontMetrics().horizontalAdvance(box.itemText(index)) for index in range(box.count))
+    assert box.view().minimumWidth >= longest
+
+
 def add_xray(widget, name="AP"):
     """A view of an image in the scene; needs no engine."""
     import numpy as np

@@ -8,6 +8,7 @@ from ..mrml.carm import CArmNumbers, camera_with_numbers, numbers_from_camera
 from ..mrml.input_files import declared_kind, frame_of, frames_of
 from ..mrml.xray_node import camera_of, details_of, provenance_of, set_camera, set_details
 from .choices import CArmView
+from .section import widen_list
 
 EDITED = "user"
 KINDS = ("auto", "intensity", "line_integral")
@@ -57,9 +58,10 @@ class GeometryForm:
         self._values: dict[str, float] = {}
         for text in (_("Find out"), _("Photons (bone dark)"), _("Line integrals (bone bright)")):
             ui.imageKindComboBox.addItem(text)
-        ui.carmViewComboBox.addItem(_("Usual directions..."))
-        for view in CArmView:
-            ui.carmViewComboBox.addItem(view.label())
+        directions = [_("Usual directions..."), *(view.label() for view in CArmView)]
+        for text in directions:
+            ui.carmViewComboBox.addItem(text)
+        widen_list(ui.carmViewComboBox, directions)
         ui.carmViewComboBox.activated.connect(self._on_direction)
         for _attribute, _index, box, _label, _name in _FIELDS:
             getattr(ui, box).valueChanged.connect(self._remember(box))

@@ -9,7 +9,7 @@ from ..mrml.frames import PoseNumbers
 from . import files
 from .choices import CArmView, PosePreset
 from .landmarks_form import LandmarksForm
-from .section import Section
+from .section import Section, widen_list
 
 TRANSLATIONS = ("translationRSlider", "translationASlider", "translationSSlider")
 ROTATIONS = ("rotationXSlider", "rotationYSlider", "rotationZSlider")
@@ -31,13 +31,12 @@ class PoseSection(Section):
         for name in TRANSLATIONS + ROTATIONS:
             getattr(ui, name).valueChanged.connect(self._on_value(name))
         box = ui.posePresetComboBox
-        box.addItem(_("How the patient lies..."))
-        self._presets = list(PosePreset)
-        for preset in self._presets:
-            box.addItem(preset.label())
-        self._directions = list(CArmView)
-        for direction in self._directions:
-            box.addItem(_("First X-ray: {direction}").format(direction=direction.label()))
+        self._presets, self._directions = list(PosePreset), list(CArmView)
+        texts = [_("How the patient lies..."), *(preset.label() for preset in self._presets)]
+        texts += [_("First X-ray: {direction}").format(direction=each.label()) for each in self._directions]
+        for text in texts:
+            box.addItem(text)
+        widen_list(box, texts)
         box.activated.connect(self._on_preset)
         ui.poseCenterButton.clicked.connect(lambda *_args: self.logic.centerPose(wait=False))
         ui.poseAutoButton.clicked.connect(self._on_auto)

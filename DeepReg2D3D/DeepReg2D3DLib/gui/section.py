@@ -4,6 +4,17 @@ from __future__ import annotations
 
 import slicer
 
+# Frame and scroll bar of a dropped list.
+LIST_MARGIN_PX = 28
+
+
+def widen_list(box, texts) -> None:
+    """Makes the list that a combo box drops as wide as its texts; the box itself may be narrower."""
+    measure = box.fontMetrics()
+    # With a rectangle: of one text alone PythonQt may take the first letter.
+    widths = [measure.boundingRect(0, 0, 10000, 100, 0, text).width() for text in texts]
+    box.view().setMinimumWidth(max(widths) + LIST_MARGIN_PX)
+
 
 class Section:
     """One collapsible section.
