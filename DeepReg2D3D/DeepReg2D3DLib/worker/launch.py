@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -19,8 +20,18 @@ _PROGRAM = (
 
 
 def python_program() -> str:
-    """PythonSlicer inside Slicer, where sys.executable may be the application; this Python outside."""
-    return shutil.which("PythonSlicer") or sys.executable
+    """PythonSlicer inside Slicer, where sys.executable may be the application; this Python outside.
+
+    A build of Slicer without PythonSlicer has a Python in its prefix; the application in its place would open another
+    window.
+    """
+    beside, prefix = Path(sys.executable).parent, Path(sys.prefix)
+    found = shutil.which("PythonSlicer") or shutil.which("PythonSlicer", path=str(beside))
+    if found or "python" in Path(sys.executable).name.lower():
+        return found or sys.executable
+    folders = os.pathsep.join(str(folder) for folder in (prefix / "bin", prefix, beside))
+    names = (f"python{sys.version_info.major}.{sys.version_info.minor}", "python3", "python-real", "python")
+    return next((path for path in (shutil.which(name, path=folders) for name in names) if path), sys.executable)
 
 
 def library_command(arguments: list[str]) -> list[str]:
