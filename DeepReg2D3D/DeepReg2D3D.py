@@ -220,6 +220,8 @@ class DeepReg2D3DWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             return
         if self.logic.parameters is None:
             self.useParameters()
+        if self.logic.missingRequirements():  # they may have been installed elsewhere meanwhile
+            self.logic.requirementsChanged()
         self.logic.session.enter_views()
         self.panel.update()
 

@@ -250,10 +250,14 @@ def test_the_phantom_is_among_the_sample_data(widget, monkeypatch):
     assert sources == [module.downloadSample]
 
 
-def test_missing_requirements_are_said_and_block(widget, ui, monkeypatch):
+def test_missing_requirements_are_said_and_block(widget, ui, host, monkeypatch):
     monkeypatch.setattr(widget.logic, "_missing", ["torch>=2.8"])
     widget.panel.update()
     assert "torch" in ui.engineStateLabel.text
     assert ui.engineInstallButton.isVisible()
     assert not ui.loadSampleButton.isEnabled()
     assert ui.registerHint.text == "Install the engine first."
+    # Installed in another module: known as soon as this one is opened again.
+    host.exit(widget)
+    host.enter(widget)
+    assert not ui.engineInstallButton.isVisible() and ui.loadSampleButton.isEnabled()
