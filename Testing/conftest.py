@@ -1,12 +1,17 @@
 """Fixtures that every test folder shares."""
 
+import os
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import settings
 
-torch.set_num_threads(min(2, torch.get_num_threads()))
+# Test processes side by side, and the programs that they start, share the cores.
+_SIDE_BY_SIDE = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+_THREADS = max(1, min(2, torch.get_num_threads() // _SIDE_BY_SIDE))
+torch.set_num_threads(_THREADS)
+os.environ.setdefault("OMP_NUM_THREADS", str(_THREADS))
 # Nothing is timed in a unit test: a busy machine is no failure.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")

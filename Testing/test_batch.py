@@ -37,7 +37,7 @@ def row(case: Path, name: str, **other: str) -> dict[str, str]:
 
 
 def run(listed: Path, out: Path, *more: str) -> int:
-    arguments = ["--method", "dppc", "--preset", "fast", "--device", "cpu", "--jobs", "1", *more]
+    arguments = ["--method", "dppc", "--preset", "paper", "--device", "cpu", "--jobs", "1", *more]
     return main(["batch", "--list", str(listed), "--out", str(out), *arguments])
 
 

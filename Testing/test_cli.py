@@ -17,16 +17,17 @@ from DeepReg2D3DLib.engine.pose_file import load_pose, save_pose
 from DeepReg2D3DLib.engine.presets import PRESETS
 from DeepReg2D3DLib.engine.xray_io import save_image
 from PIL import Image
+from quick_start import quick_automatic_start
 from small_case import TRUTH, start_pose
 
 PICTURES = {"overlay_AP_before.png", "overlay_AP_after.png", "overlay_LAT_before.png", "overlay_LAT_after.png"}
 
 
 def register(case: Path, out: Path, *more: str, init: str = "start.json") -> int:
-    """Run ``register`` on a case with DPPC, fast."""
+    """Run ``register`` on a case with DPPC, by the quickest preset."""
     start = ["--init", str(case / init)] if init else []
     files = ["--ct", str(case / "ct.nrrd"), "--geometry", str(case / "geometry.json")]
-    return cli.main(["register", *files, *start, "--method", "dppc", "--preset", "fast", "--out", str(out), *more])
+    return cli.main(["register", *files, *start, "--method", "dppc", "--preset", "paper", "--out", str(out), *more])
 
 
 def refused(capsys, *arguments: str) -> str:
@@ -92,7 +93,7 @@ def test_report_has_the_keys_of_the_format_and_numbers_only(registered):
     }  # fmt: skip
     assert (report["format"], report["version"]) == ("deepreg2d3d-report", 1)
     assert report["status"] in ("converged", "stopped")
-    assert (report["method"], report["preset"], report["device"]) == ("dppc", "fast", "cpu")
+    assert (report["method"], report["preset"], report["device"]) == ("dppc", "paper", "cpu")
     assert report["warnings"] == []
     assert 0.5 < report["confidence"] <= 1 and report["confidence_light"] in ("green", "yellow")
     assert all(0 <= value <= 1 for value in report["confidence_signals"].values())
@@ -120,7 +121,8 @@ def test_without_a_start_it_warns_on_stderr_and_in_the_report(small_case, tmp_pa
     assert "--init" in warning
 
 
-def test_an_automatic_start_needs_no_pose(small_case, tmp_path, capsys):
+def test_an_automatic_start_needs_no_pose(small_case, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(registration_run, "with_automatic_start", quick_automatic_start)
     assert register(small_case, tmp_path, "--init", "auto", init="") == 0
     case = load_case(small_case)
     assert mtre(load_pose(tmp_path / "pose.json"), TRUTH, case.targets) < 1.0
@@ -137,11 +139,12 @@ def test_xray_overrides_the_images_of_the_geometry(small_case, tmp_path, capsys)
     assert "1 images were given for 2 views" in capsys.readouterr().err
 
 
-def test_noise_for_xrays_is_judged_unreliable(small_case, tmp_path, capsys):
+def test_noise_for_xrays_is_judged_unreliable(small_case, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("DeepReg2D3DLib.engine.automatic_start.with_automatic_start", quick_automatic_start)
     generator = torch.Generator().manual_seed(0)
     for name in ("a", "b"):
         save_image(torch.rand(112, 128, generator=generator), tmp_path / f"{name}.nrrd")
-    images = ["--xray", str(tmp_path / "a.nrrd"), str(tmp_path / "b.nrrd"), "--preset", "fast"]
+    images = ["--xray", str(tmp_path / "a.nrrd"), str(tmp_path / "b.nrrd")]
     assert register(small_case, tmp_path / "out", *images) == 3
     report = strict_json(tmp_path / "out" / "report.json")
     assert report["status"] == "unreliable" and report["confidence_light"] == "red" and report["confidence"] < 0.5

@@ -157,7 +157,7 @@ def test_register_needs_no_geometry_for_dicom(tmp_path, capsys, small_case):
     files = [dicom_of(view, view.image, tmp_path) for view in views]
     inputs = ("--ct", small_case / "ct.nrrd", "--xray", *files, "--init", small_case / "start.json")
     out = tmp_path / "out"
-    stdout, _ = run(capsys, "register", *inputs, "--method", "dppc", "--preset", "fast", "--out", out)
+    stdout, _ = run(capsys, "register", *inputs, "--method", "dppc", "--preset", "paper", "--out", out)
     assert "status" in stdout
     case = load_case(small_case)
     assert mtre(load_pose(out / "pose.json"), case.ground_truth, case.targets) < 1.5
@@ -186,5 +186,5 @@ def test_wrist_fluoroscopy_from_each_format(shared_data, tmp_path, capsys, name)
     if name != "rtk.xml":
         return  # the cameras are the same; one registration is enough
     inputs = ("--ct", case / "ct.nrrd", "--geometry", own, *images, "--init", case / "pose.json")
-    out, _ = run(capsys, "register", *inputs, "--method", "dppc", "--preset", "fast", "--out", tmp_path / "out")
+    out, _ = run(capsys, "register", *inputs, "--method", "dppc", "--preset", "paper", "--out", tmp_path / "out")
     assert "unreliable" not in out

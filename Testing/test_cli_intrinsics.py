@@ -23,7 +23,7 @@ def doubtful(small_case):
 
 def arguments(case, geometry, out):
     common = ["register", "--ct", case / "ct.nrrd", "--geometry", geometry, "--init", case / "start.json"]
-    return [str(a) for a in [*common, "--method", "dppc", "--preset", "fast", "--refine-intrinsics", "--out", out]]
+    return [str(a) for a in [*common, "--method", "dppc", "--preset", "paper", "--refine-intrinsics", "--out", out]]
 
 
 def test_two_views_refine_and_write_their_geometry(small_case, doubtful, tmp_path, capsys):

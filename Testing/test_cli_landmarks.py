@@ -43,7 +43,7 @@ def test_clicks_alone_give_a_pose(small_case, clicked, tmp_path, capsys):
 def test_landmarks_are_the_start_of_a_registration(small_case, clicked, tmp_path, capsys):
     path, truth = clicked
     common = ["register", "--ct", small_case / "ct.nrrd", "--geometry", small_case / "geometry.json"]
-    common += ["--method", "dppc", "--preset", "fast", "--landmarks", path]
+    common += ["--method", "dppc", "--preset", "paper", "--landmarks", path]
     out = tmp_path / "out"
     assert main([str(a) for a in [*common, "--out", out]]) in (0, 3)
     report = json.loads((out / "report.json").read_text())

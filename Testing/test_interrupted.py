@@ -27,7 +27,7 @@ from DeepReg2D3DLib.evaluation.records import RecordFile
 
 posix = pytest.mark.skipif(os.name == "nt", reason="Windows has neither these signals nor these limits")
 LIBRARY = str(Path(cli.__file__).parents[1])
-QUICK = ["--method", "dppc", "--preset", "fast"]
+QUICK = ["--method", "dppc", "--preset", "paper"]
 
 
 def started(*arguments: object) -> subprocess.Popen:

@@ -83,7 +83,7 @@ def run(*words: object) -> int:
 
 def test_a_registration_names_nobody(hospital, tmp_path, no_network):
     ct, xrays, start = hospital
-    words = ["--ct", ct, "--xray", *xrays, "--init", start, "--method", "dppc", "--preset", "fast"]
+    words = ["--ct", ct, "--xray", *xrays, "--init", start, "--method", "dppc", "--preset", "paper"]
     assert run("register", *words, "--out", tmp_path / "result") == 0
     assert assert_nobody_is_named(tmp_path) >= 9
     report = (tmp_path / "result" / "report.json").read_text()
@@ -99,7 +99,7 @@ def test_batch_names_nobody_even_where_it_refuses(hospital, tmp_path, no_network
         writer.writerow(["good", ct, f"{xrays[0]};{xrays[1]}", start])
         writer.writerow(["bad", ct.with_name("Zebedee.nrrd"), f"{xrays[0]};{xrays[1]}", start])
         writer.writerow(["worse", ct, f"{xrays[0]};{ct / 'Zebedee_000.dcm'}", start])
-    words = ["--list", table, "--method", "dppc", "--preset", "fast", "--jobs", "2"]
+    words = ["--list", table, "--method", "dppc", "--preset", "paper", "--jobs", "1"]
     assert run("batch", *words, "--out", tmp_path / "results") == 3
     assert assert_nobody_is_named(tmp_path) >= 10
     rows = {row["name"]: row for row in csv.DictReader((tmp_path / "results" / "summary.csv").open())}
@@ -120,7 +120,7 @@ def test_geometry_case_and_drr_name_nobody(hospital, tmp_path, no_network, capsy
 
 def test_learned_methods_and_the_demo_need_no_network(small_case, tmp_path, no_network):
     files = ["--ct", small_case / "ct.nrrd", "--geometry", small_case / "geometry.json"]
-    words = [*files, "--init", small_case / "start.json", "--preset", "fast", "--out", tmp_path / "out"]
+    words = [*files, "--init", small_case / "start.json", "--preset", "paper", "--out", tmp_path / "out"]
     assert run("register", "--method", "deep-iterative", *words) in (0, 3)
     assert (tmp_path / "out" / "pose.json").exists()
 

@@ -3,6 +3,7 @@
 import ast
 import re
 import subprocess
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ LONGEST = 450
 """Lines of a file; about 400 is the aim."""
 
 
+@cache
 def imported(path: Path) -> set[str]:
     """Names of all modules that a file imports, anywhere in it, ours as 'DeepReg2D3DLib.part.module'."""
     package = path.relative_to(LIBRARY.parent).parent.parts

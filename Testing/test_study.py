@@ -42,7 +42,7 @@ def marked(case: Path, path: Path) -> Path:
 
 def command(case: Path, out: Path, *more: str) -> list[str]:
     files = ["--ct", str(case / "ct.nrrd"), "--geometry", str(case / "geometry.json")]
-    how = ["--method", "dppc", "--preset", "paper", "--device", "cpu", "--jobs", "2", "--out", str(out)]
+    how = ["--method", "dppc", "--preset", "paper", "--device", "cpu", "--jobs", "1", "--out", str(out)]
     return ["study", *files, *how, *more]
 
 
@@ -59,7 +59,7 @@ def finished(small_case, tmp_path_factory) -> tuple[Path, str, list[str]]:
 
     files = study.StudyFiles(small_case / "ct.nrrd", small_case / "geometry.json", reference=small_case / "pose.json",
                              landmarks=marks)  # fmt: skip
-    settings = study.StudySettings(folder / "out", ("dppc",), 2, 10.0, "paper", device="cpu", jobs=2, told=interrupt)
+    settings = study.StudySettings(folder / "out", ("dppc",), 2, 10.0, "paper", device="cpu", jobs=1, told=interrupt)
     with pytest.raises(KeyboardInterrupt):
         study.run_study(files, settings)
     assert "Interrupted: 1 registrations are missing" in (folder / "out" / "study.html").read_text(encoding="utf-8")

@@ -247,7 +247,7 @@ def test_the_program_takes_a_region(volume, labels, small_case, tmp_path, capsys
     save_volume(volume, tmp_path / "ct.nrrd")
     written(labels, volume, tmp_path / "labels.nrrd")
     common = ["register", "--ct", tmp_path / "ct.nrrd", "--geometry", small_case / "geometry.json"]
-    common += ["--init", small_case / "start.json", "--method", "dppc", "--preset", "fast", "--out", tmp_path / "out"]
+    common += ["--init", small_case / "start.json", "--method", "dppc", "--preset", "paper", "--out", tmp_path / "out"]
     assert main([str(a) for a in [*common, "--roi", tmp_path / "labels.nrrd"]]) == 2
     assert "--roi-label" in capsys.readouterr().err
     assert main([str(a) for a in [*common, "--roi-label", "3"]]) == 2

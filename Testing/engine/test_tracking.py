@@ -14,7 +14,7 @@ from DeepReg2D3DLib.engine.tracking import FOLLOW, RECOVER, track
 from DeepReg2D3DLib.engine.xray import XRay
 from small_case import AP, CENTRE, LATERAL, TRUTH, camera, small_volume, start_pose
 
-FRAMES = 8
+FRAMES = 6
 DARK = 4  # of the second test: the frame in which the shutter was closed
 QUICK = replace(FOLLOW, levels=(Level(112, 4, 30.0, (10, 6), (1e-3, 1e-6)),))
 TARGETS = torch.cartesian_prod(*[torch.tensor([-30.0, 30.0], dtype=torch.float64)] * 3) + CENTRE

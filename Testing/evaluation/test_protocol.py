@@ -20,8 +20,8 @@ FILES = {"poses.jsonl", "starts.csv", "table.md", "table.json", "success.png", "
 
 
 def settings(cases, out, **more) -> EvaluationSettings:
-    """DPPC, fast, on the CPU."""
-    return EvaluationSettings(cases=cases, out=out, methods=("dppc",), preset="fast", device="cpu", **more)
+    """DPPC, quick, on the CPU."""
+    return EvaluationSettings(cases=cases, out=out, methods=("dppc",), preset="paper", device="cpu", **more)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def test_rows_cover_views_and_starts_and_tell_the_errors(finished):
     # Two of the three listed starts, by initial mTRE: the first and the last.
     assert {(r.view, r.start_id) for r in records} == {("AP", "000"), ("AP", "002"), ("LAT", "000"), ("LAT", "002")}
     for record in records:
-        assert (record.case, record.method, record.preset) == ("small", "dppc", "fast")
+        assert (record.case, record.method, record.preset) == ("small", "dppc", "paper")
         assert 0 < record.initial_mtre_mm < 8
         assert record.final_mrpd_mm <= record.final_mtre_mm + 1e-6
         assert record.success == (record.final_mrpd_mm <= 2)
@@ -74,11 +74,11 @@ def test_files_are_those_of_the_format(finished):
 def test_the_command_adds_joint_rows_to_what_is_there_and_prints_the_table(finished, small_case, tmp_path, capsys):
     out = tmp_path / "out"
     shutil.copytree(finished[0], out)
-    common = ["--method", "dppc", "--preset", "fast", "--device", "cpu"]
+    common = ["--method", "dppc", "--preset", "paper", "--device", "cpu"]
     arguments = ["evaluate", "--cases", str(small_case), *common, "--views", "joint", "--starts", "1"]
     assert cli.main([*arguments, "--out", str(out)]) == 0
     printed = capsys.readouterr().out
-    assert "| dppc | fast | joint | 1 |" in printed and "| dppc | fast | each | 4 |" in printed
+    assert "| dppc | paper | joint | 1 |" in printed and "| dppc | paper | each | 4 |" in printed
     (joint,) = [record for record in RecordFile(out / "starts.csv").read() if record.view == "joint"]
     assert joint.start_id == "001" and joint.success == 1
 

@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "Testing" / "host"))
 
 import slicer_host  # noqa: E402
+from sample_panel import EveryWidget, click_on, opened  # noqa: E402
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
@@ -32,33 +33,15 @@ def host():
 
 @pytest.fixture
 def widget(host):
-    """The module's widget on an empty scene, entered and shown; closed again, its engine ended."""
-    import slicer
-
-    slicer.mrmlScene.Clear()
-    made = host.load_module(ROOT / "DeepReg2D3D" / "DeepReg2D3D.py")
-    made.parent.resize(520, 1500)
-    made.parent.show()
-    host.process_events(0.05)
-    yield made
-    current = host.widgets[made.moduleName]
-    if current.logic is not None:
-        host.unload_module(current)
-    slicer.mrmlScene.Clear()
+    """See ``opened``; one a test."""
+    with opened(host) as made:
+        yield made
 
 
 @pytest.fixture
 def click(host):
     """click(button): a left click with the mouse in the widget's middle."""
-    from PySide6 import QtCore, QtTest
-
-    def press(button):
-        assert button.isVisible(), f"{button.objectName} is not visible"
-        assert button.isEnabled(), f"{button.objectName} is not enabled"
-        QtTest.QTest.mouseClick(button, QtCore.Qt.LeftButton)
-        host.process_events(0.01)
-
-    return press
+    return lambda button: click_on(host, button)
 
 
 @pytest.fixture
@@ -91,12 +74,4 @@ def section(widget, name: str):
 @pytest.fixture
 def ui(widget):
     """All named widgets of all sections as attributes."""
-
-    class Everything:
-        def __getattr__(self, name):
-            for part in widget.panel.sections:
-                if hasattr(part.ui, name):
-                    return getattr(part.ui, name)
-            raise AttributeError(name)
-
-    return Everything()
+    return EveryWidget(widget)

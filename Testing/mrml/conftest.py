@@ -32,6 +32,7 @@ def pytest_report_header() -> str:
 @pytest.fixture
 def scene():
     """An empty scene with the logics that the application would have."""
+    before = getattr(slicer, "mrmlScene", None)  # the stand-in application's, where a test of the panel came first
     scene = slicer.vtkMRMLScene()
     slicer.mrmlScene = scene
     application = slicer.vtkMRMLApplicationLogic()
@@ -49,7 +50,7 @@ def scene():
     layout.SetMRMLScene(None)
     sequences.SetMRMLScene(None)
     scene.Clear(1)
-    slicer.mrmlScene = None
+    slicer.mrmlScene = before
 
 
 def camera(angle_deg=0.0, mirrored=False, columns=80, rows=60, name="AP", spacing=(4.0, 4.0)):

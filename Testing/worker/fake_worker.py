@@ -92,7 +92,7 @@ class FakeEngine:
                 "weights": np.ones(100, np.float32),
                 "flow": np.ones((100, 2), np.float32),
             }
-            final = index == 5
+            final = index == 5 and method != "endless"
             yield {
                 "index": index,
                 "pose": pose.tolist(),

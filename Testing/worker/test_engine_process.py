@@ -78,7 +78,7 @@ def test_small_pictures_have_the_small_camera(engine):
 def test_registration_streams_iterations_and_finds_the_pose(engine, tmp_path):
     client, signals, sample = engine
     centre, start, truth = client.ct_info["centre"], sample["start"], sample["truth"]
-    client.register(start, method="dppc", preset="fast")
+    client.register(start, method="dppc", preset="paper")
     assert client.wait_until(lambda: signals.finished, 120), signals.errors
     result = signals.finished[-1]
     assert result.status in ("converged", "stopped")

@@ -6,6 +6,7 @@ import subprocess
 import time
 
 import pytest
+from DeepReg2D3DLib.worker import program
 from DeepReg2D3DLib.worker.launch import program_command
 from DeepReg2D3DLib.worker.program import ProgramRun
 from DeepReg2D3DLib.worker.transports import SubprocessTransport
@@ -57,7 +58,8 @@ def test_a_program_that_is_not_there_is_told(listener, monkeypatch):
     assert listener.ends[0][0] == -1
 
 
-def test_a_study_tells_its_steps_and_stops_when_asked(listener, small_case, tmp_path):
+def test_a_study_tells_its_steps_and_stops_when_asked(listener, small_case, tmp_path, monkeypatch):
+    monkeypatch.setattr(program, "GRACE_SECONDS", 240.0)  # on a busy machine
     files = ["--ct", str(small_case / "ct.nrrd"), "--geometry", str(small_case / "geometry.json")]
     how = ["--method", "dppc", "--preset", "paper", "--device", "cpu", "--jobs", "2", "--starts", "40", "--limit", "10"]
     out = tmp_path / "study"
