@@ -19,11 +19,12 @@ from pathlib import Path
 from bench_tools import machine, parser_of, run, told, write_report
 
 VARIANTS: dict[str, str] = {
-    "default": "as it ships: PointFlow, PointNet++, patches at the finest level, IRLS, two levels, second attempts",
+    "default": "as it ships: PointFlow, PointNet++, patches at the finest level, IRLS, two levels, further attempts",
     "no-attempts": "one attempt without any search",
     "search-first": "one attempt after a search, as the older methods begin",
     "least-squares": "plain weighted least squares in place of IRLS",
     "one-level": "the finer level alone, with all the steps",
+    "1000-points": "as many contour points in the last steps as before them",
     "no-pointnet": "the flow network's own weights in place of PointNet++'s",
     "no-patches": "flow alone at the finest level",
     "n1": "1 update of the flow network at a pose",
@@ -74,6 +75,7 @@ def variant(name: str):
         "search-first": lambda: (replace(method, sees_far=False), replace(ACCURATE, again=None)),
         "least-squares": lambda: (method, replace(alone, solver=SolverSettings(robust_iterations=0))),
         "one-level": lambda: (method, replace(alone, levels=(replace(last, steps=first.steps + last.steps),))),
+        "1000-points": lambda: (method, replace(alone, levels=(first, replace(last, settled_points=None)))),
         "no-pointnet": lambda: (
             replace(method, weighting=None, finishing=AgreedMatching(method.correspondences)),
             alone,
