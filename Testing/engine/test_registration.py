@@ -19,9 +19,10 @@ from DeepReg2D3DLib.engine.poses import exp_rotation, make_pose, motion_about
 from DeepReg2D3DLib.engine.ppc import SolverSettings
 from DeepReg2D3DLib.engine.presets import Level, Preset
 from DeepReg2D3DLib.engine.registration import register
-from DeepReg2D3DLib.engine.search import SearchSettings
+from DeepReg2D3DLib.engine.search import Candidate, SearchSettings
 from DeepReg2D3DLib.engine.setup import RegistrationSetup
 from DeepReg2D3DLib.engine.volume import Volume
+from DeepReg2D3DLib.engine.wide_search import WideSettings
 from DeepReg2D3DLib.engine.xray import XRay
 
 SIZE = 120
@@ -175,6 +176,26 @@ def test_the_most_trusted_attempt_is_kept(setup, ap, monkeypatch):
     assert len(judged) == 3  # none of them was sure
     assert torch.equal(records[-1].ct_to_world, judged[0]) and records[-1].confidence.probability == 0.6
     assert [i.final for i in records] == [False] * (len(records) - 1) + [True]
+
+
+def test_where_all_searches_leave_doubt_the_wide_one_is_the_last_resort(setup, ap, monkeypatch):
+    chances = [0.6, 0.1, 0.95]
+    asked = []
+
+    def judge(setup, xrays, pose, given=None):
+        chance = chances.pop(0)
+        return Confidence(chance, light_of(chance), ("made up",))
+
+    def wide(setup, xray, pose, settings):
+        asked.append((pose, settings))
+        return [Candidate(TRUTH, 1.0)]
+
+    monkeypatch.setattr("DeepReg2D3DLib.engine.registration.judge_result", judge)
+    monkeypatch.setattr("DeepReg2D3DLib.engine.registration.wide_candidates", wide)
+    preset = dataclasses.replace(SEARCHED, last_resort=WideSettings())
+    records = list(register(None, [ap], start(), method=far_sighted(), preset=preset, setup=setup))
+    assert chances == [] and records[-1].confidence.probability == 0.95
+    assert len(asked) == 1 and torch.allclose(asked[0][0], start(), atol=1e-9) and asked[0][1] == WideSettings()
 
 
 def test_records_tell_the_story_of_the_run(setup, ap):

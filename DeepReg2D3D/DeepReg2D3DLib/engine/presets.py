@@ -18,7 +18,8 @@ class Preset:
     exact_steps: run every step of every level, whatever moves. learned_solver: what learned methods solve with
     (None: the same as everybody). search: what looks for a better start before the first step (None: nothing); wide:
     what looks farther before that, for a first pose that is hardly more than a guess; again: how to search once
-    more when a result leaves doubt (None: not at all).
+    more when a result leaves doubt (None: not at all); last_resort: what looks farther than the searches when doubt is
+    left after all of them.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Preset:
     search: SearchSettings | None = None
     wide: WideSettings | None = None
     again: SearchSettings | None = None
+    last_resort: WideSettings | None = None
     exact_steps: bool = False
     least_motion_mm: float = 0.03
     """The registration has converged when a step on the last level moves the contours by less than this, as seen: not
@@ -48,6 +50,7 @@ ACCURATE = Preset(
         candidates=10,
         rival=0.6,
     ),
+    last_resort=WideSettings(),
 )
 
 FAST = Preset(

@@ -143,6 +143,8 @@ class _Registration:
                 attempts.insert(0, (None, None))
             if preset.again is not None:
                 attempts.append((preset.again, None))
+            if preset.last_resort is not None:
+                attempts.append((preset.search, preset.last_resort))
         return attempts
 
     def _attempt(
