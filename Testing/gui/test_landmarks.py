@@ -191,6 +191,24 @@ def test_each_landmark_is_drawn_where_it_falls_with_its_distance_from_the_click(
     assert tagged(slicer.mrmlScene, "landmarks-projected") == []
 
 
+def test_a_click_goes_to_its_list_whatever_is_drawn_meanwhile(case, ui, click, host):
+    import slicer
+    from DeepReg2D3DLib.mrml.cleanup import tagged
+
+    place_by_hand(case, "a", POINTS[0], np.eye(4))
+    session = case.logic.session
+    click(ui.landmarkAddButton)
+    assert host.wait_for(lambda: session._sliced is case.ct, 30)  # the CT's slices come up
+    host.process_events(0.2)
+    for shown in ([], session.layout.shown()):
+        session.projections.show_in(shown)
+    assert len(tagged(slicer.mrmlScene, "landmarks-projected")) == 4
+    selection = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLSelectionNode")
+    assert selection.GetActivePlaceNodeID() == case.lists._list(0).GetID()
+    click_at(session.layout.ct_slice_nodes[0], np.zeros(3), host)
+    assert case.lists.is_set(1, 0)
+
+
 def test_a_landmark_outside_the_image_is_not_drawn(case):
     import slicer
     from DeepReg2D3DLib.mrml.cleanup import tagged

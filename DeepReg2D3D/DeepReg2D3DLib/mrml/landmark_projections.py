@@ -109,8 +109,7 @@ class _Drawing:
 
     def __init__(self, scene, name: str, slice_node) -> None:
         self._scene, self.view_id = scene, slice_node.GetID()
-        self._points = add(scene, _CLASS, f"{name} projected landmarks", "landmarks-projected")
-        self._points.CreateDefaultDisplayNodes()
+        self._points = _add_points(scene, f"{name} projected landmarks")
         self._points.SetLocked(True)
         display = tag(self._points.GetDisplayNode(), "landmarks-projected")
         display.SetGlyphTypeFromString("Cross2D")
@@ -144,6 +143,19 @@ class _Drawing:
     def remove(self) -> None:
         """Take it out of the view and the scene."""
         remove(self._scene, self._points, self._lines)
+
+
+def _add_points(scene, name: str):
+    """A points list; Slicer makes each new one the list that clicks go to, which must stay what it was."""
+    selection = scene.GetFirstNodeByClass("vtkMRMLSelectionNode")
+    if selection is not None:
+        before = selection.GetActivePlaceNodeClassName(), selection.GetActivePlaceNodeID()
+    points = add(scene, _CLASS, name, "landmarks-projected")
+    points.CreateDefaultDisplayNodes()
+    if selection is not None:
+        selection.SetReferenceActivePlaceNodeClassName(before[0])
+        selection.SetActivePlaceNodeID(before[1])
+    return points
 
 
 def _segments(camera: XRayCamera, ends: list[tuple]) -> vtk.vtkPolyData:
