@@ -6,7 +6,14 @@ from dataclasses import replace
 import pytest
 import torch
 from DeepReg2D3DLib.engine import confidence_model
-from DeepReg2D3DLib.engine.confidence import GREEN_FROM, RED_BELOW, confidence_of, judge_result, light_of
+from DeepReg2D3DLib.engine.confidence import (
+    GREEN_FROM,
+    RED_BELOW,
+    Confidence,
+    confidence_of,
+    judge_result,
+    light_of,
+)
 from DeepReg2D3DLib.engine.confidence_signals import SIGNALS
 from DeepReg2D3DLib.engine.drr import DrrRenderer
 from DeepReg2D3DLib.engine.poses import motion_about, transform_points
@@ -173,3 +180,11 @@ def test_uncertainty_is_never_smaller_than_what_no_residual_shows(right):
     tiny = replace(right, uncertainty=Uncertainty(0.0, 0.0, 0.0, 0.0))
     sure = confidence_of(tiny).uncertainty
     assert all(getattr(sure, name) == pytest.approx(floor) for name, floor in confidence_model.FLOOR.items())
+
+
+def test_a_place_is_in_doubt_where_another_fits_nearly_as_well():
+    green = Confidence(0.95, "green", (), {"lead": 0.9})
+    assert not green.place_in_doubt
+    assert replace(green, signals={"lead": 0.7}).place_in_doubt
+    assert replace(green, light="red").place_in_doubt
+    assert replace(green, signals={}).place_in_doubt

@@ -252,11 +252,12 @@ def test_motion_along_the_beam_keeps_no_registration_going(setup, ap):
             flow = pixels - scene.contour.pixels
             return Matches.from_flow(scene.contour, flow, torch.ones(len(flow)))
 
-    preset = dataclasses.replace(QUICK, levels=(QUICK.levels[1],), least_motion_mm=1.0)
+    first, second = (dataclasses.replace(level, least_motion_px=1.0) for level in QUICK.levels)
+    preset = dataclasses.replace(QUICK, levels=(first, dataclasses.replace(second, steps=1)))
     method = Method("along the beam", AlongTheBeam(0.0, 1.0))
     last = list(register(None, [ap], TRUTH, method=method, preset=preset, setup=setup))[-1]
     moved = (last.ct_to_world - TRUTH)[:3, 3]
-    assert last.index == 1 and last.motion_mm > 2
+    assert last.index == 2 and last.motion_mm > 2  # the first level ended at once
     assert float(moved @ towards_source) < -2
 
 

@@ -50,7 +50,7 @@ def test_every_frame_is_followed(scene):
     assert [frame.frame for frame in found] == list(range(1, FRAMES + 1))
     for index, frame in enumerate(found):
         assert frame.sound and frame.agreement > 0.5
-        assert mtre(frame.ct_to_world, pose_of(index), TARGETS) < 0.8
+        assert mtre(frame.ct_to_world, pose_of(index), TARGETS) < 1.0  # one view: most of it along the beam
     assert found[0].moved_mm == 0
     for frame in found[1:]:
         assert frame.moved_mm == pytest.approx(2.5, abs=0.7)

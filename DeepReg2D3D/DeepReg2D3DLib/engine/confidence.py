@@ -24,6 +24,8 @@ BETTER_ELSEWHERE = 0.05
 """Where another place fits better than the result by this much in similarity, no other signal can outweigh it."""
 OVERRULED = 0.05
 """The confidence that is left then."""
+SURE_LEAD = 0.8
+"""Below this signal of the lead over other places, the result may be one vertebra off."""
 MOST_REASONS = 3
 _NAMED_FROM = 0.5
 """A signal is named as a reason when it costs this much in log odds."""
@@ -41,6 +43,11 @@ class Confidence:
     signals: dict[str, float] = field(default_factory=dict)
     measurements: dict[str, float] = field(default_factory=dict)
     uncertainty: Uncertainty | None = None
+
+    @property
+    def place_in_doubt(self) -> bool:
+        """True where a look elsewhere may help: another place fits nearly as well, or the result is not reliable."""
+        return not self.reliable or self.signals.get("lead", 0.0) < SURE_LEAD
 
     @property
     def reliable(self) -> bool:

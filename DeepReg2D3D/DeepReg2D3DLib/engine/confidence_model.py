@@ -1,19 +1,16 @@
 """The coefficients of the confidence, written by Testing/benchmarks/calibrate_confidence.py."""
 
 MADE_FROM = "198 simulated results on 12 subjects: 53 successes, 55 ordinary failures, 90 hopeless inputs"
-INTERCEPT = -17.36
+INTERCEPT = -15.37
 WEIGHTS = {
-    "similarity": 3.7,
-    "lead": 2.923,
-    "contrast": 4.678,
-    "found": 0,
-    "offset": 0.8455,
-    "scatter": 0.1279,
-    "rest": 0.7835,
-    "return": 1.563,
-    "summit": 0.276,
-    "depth": 5.556,
-    "magnification": 0.7421,
+    "similarity": 4.874,
+    "lead": 3.482,
+    "found": 0.4623,
+    "offset": 1.583,
+    "scatter": 0.6559,
+    "summit": 1.34,
+    "depth": 5.479,
+    "magnification": 1.029,
 }
 SPREAD = {
     "in_plane_mm": 4.255,

@@ -64,13 +64,6 @@ SIGNALS = (
         lambda c: f"{c.elsewhere:.2f}",
     ),
     Signal(
-        "contrast",
-        lambda c: 1 - c.correlation_elsewhere / max(c.correlation, 0.02),
-        -0.5,
-        0.5,
-        "moved over the X-ray, the CT fits elsewhere nearly as well as here",
-    ),
-    Signal(
         "found",
         lambda c: c.found,
         0.0,
@@ -93,22 +86,6 @@ SIGNALS = (
         0.7,
         "the correspondences contradict each other (by {value})",
         lambda c: f"{c.scatter_mm:.1f} mm",
-    ),
-    Signal(
-        "rest",
-        lambda c: -math.log(max(c.pull_mm, 0.05)),
-        -2.0,
-        0.7,
-        "the correspondences still pull the CT away (by {value})",
-        lambda c: f"{c.pull_mm:.1f} mm",
-    ),
-    Signal(
-        "return",
-        lambda c: -math.log(max(c.spread_mm, 0.3)),
-        -3.0,
-        -0.7,
-        "a start close by does not lead back to this result (it ends {value} away)",
-        lambda c: f"{c.spread_mm:.1f} mm",
     ),
     Signal(
         "summit",

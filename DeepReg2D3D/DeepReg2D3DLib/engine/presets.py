@@ -32,8 +32,8 @@ class Preset:
     last_resort: WideSettings | None = None
     exact_steps: bool = False
     least_motion_mm: float = 0.03
-    """The registration has converged when a step on the last level moves the contours by less than this, as seen: not
-    the first step that can, nor one that could not be extrapolated yet, where the level counts settled points."""
+    """The registration has converged when a step on the last level moves the contours by less than this, as seen: but
+    not before two steps have been extrapolated."""
 
 
 ACCURATE = Preset(

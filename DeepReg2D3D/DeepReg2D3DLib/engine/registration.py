@@ -40,9 +40,6 @@ COUNTED_WEIGHT = 0.01
 ASTRAY_BELOW = 0.18
 """Edge similarity after the first level below which an attempt is given up: truths reach 0.28 to 0.96, and poses more
 than 10 mm off rarely 0.2."""
-TRUSTED = 0.8
-"""No further attempt is made from this confidence on: below it a result may be one vertebra off, above it failures end
-2 to 3 mm off, at the right place, where no search would mend them."""
 CLEARLY_BETTER = 0.05
 """A later attempt replaces an earlier one when its confidence is higher by this much."""
 FEWEST_POINTS = 30
@@ -128,7 +125,7 @@ class _Registration:
             ended = self.outcome
             if best is None or ended.confidence.probability > best.confidence.probability + CLEARLY_BETTER:
                 best = ended
-            if ended.confidence.probability >= TRUSTED:
+            if not ended.confidence.place_in_doubt:
                 break
             if attempts:
                 yield ended.record
@@ -199,8 +196,8 @@ class _Registration:
                 return
             self._measure(views)
             finished = seen_mm < limit and not self.preset.exact_steps
-            # What creeps looks as if it stood still until its steps have been extrapolated, which takes two of them.
-            finished = finished and (not last or level.settled_points is None or settled_steps >= 2)
+            # What creeps looks as if it stood still: the last level goes on until its steps have been extrapolated.
+            finished = finished and (not last or settled_steps >= 2)
             settled_steps += settled or seen_mm < pixel
             record = self._record(views, motion_mm)
             if last and (finished or step == level.steps - 1):
