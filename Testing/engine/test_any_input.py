@@ -19,7 +19,7 @@ from DeepReg2D3DLib.engine.ppc import build_system, solve_motion, solve_ppc
 from DeepReg2D3DLib.engine.similarity import gradient_ncc
 from DeepReg2D3DLib.engine.volume_io import load_volume
 from DeepReg2D3DLib.engine.xray_io import load_xray
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 few = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -197,6 +197,7 @@ def test_a_target_at_the_source_has_an_error():
     share=st.floats(0, 1),
     kind=st.sampled_from(["auto", "intensity", "line_integral"]),
 )
+@example(value=0.0, other=-1.0, share=0.5, kind="auto")
 def test_images_of_two_values(value, other, share, kind, tmp_path):
     pixels = np.full((20, 30), value, np.float32)
     pixels.reshape(-1)[: round(share * pixels.size)] = other

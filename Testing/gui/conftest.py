@@ -32,6 +32,20 @@ def host():
 
 
 @pytest.fixture
+def own_modules():
+    """A reload takes the library's modules anew; the other tests go on with theirs."""
+
+    def library():
+        return {name: module for name, module in sys.modules.items() if name.split(".")[0].startswith("DeepReg2D3D")}
+
+    before = library()
+    yield
+    for name in library():
+        del sys.modules[name]
+    sys.modules.update(before)
+
+
+@pytest.fixture
 def widget(host):
     """See ``opened``; one a test."""
     with opened(host) as made:

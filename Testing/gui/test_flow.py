@@ -103,7 +103,7 @@ def test_nothing_is_left_behind(sample, host):
 
 
 @pytest.mark.parametrize("end", ["unload", "reload"])
-def test_ending_in_the_middle_of_a_run_is_quiet(sample, ui, click, host, caplog, capsys, end):
+def test_ending_in_the_middle_of_a_run_is_quiet(sample, ui, click, host, caplog, capsys, own_modules, end):
     logic = sample.logic
     click(ui.registerButton)
     assert host.wait_for(lambda: len(logic.session.run.iterations) > 0, 180)

@@ -205,20 +205,6 @@ def test_a_layout_chosen_in_the_toolbar_stays_until_the_button_is_pressed(widget
     assert manager.layout == slicer.vtkMRMLLayoutNode.SlicerLayoutOneUp3DView
 
 
-@pytest.fixture
-def own_modules():
-    """A reload takes the library's modules anew; the other tests go on with theirs."""
-
-    def library():
-        return {name: module for name, module in sys.modules.items() if name.split(".")[0].startswith("DeepReg2D3D")}
-
-    before = library()
-    yield
-    for name in library():
-        del sys.modules[name]
-    sys.modules.update(before)
-
-
 def test_a_reloaded_panel_is_open_as_before(widget, host, own_modules):
     import slicer
     from DeepReg2D3DLib.gui import panel

@@ -15,6 +15,7 @@ def opened(host) -> Iterator:
     import slicer
 
     slicer.mrmlScene.Clear()
+    slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutConventionalView)
     made = host.load_module(ROOT / "DeepReg2D3D" / "DeepReg2D3D.py")
     made.parent.resize(520, 1500)
     made.parent.show()

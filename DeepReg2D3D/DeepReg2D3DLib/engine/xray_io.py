@@ -65,6 +65,11 @@ def load_xray(path: str | Path, camera: Camera, image_kind: str = "auto", frame:
         )
     mask = torch.ones_like(values, dtype=torch.bool) if found.field is None else found.field.mask
     image = line_integrals(values, found.kind, mask, whole)
+    if not bool(torch.isfinite(image).all()):
+        raise InputError(
+            f"{path}: its values are not intensities, of which the brightest must be above zero. Give the view's "
+            "image_kind in the geometry, or save the image anew."
+        )
     return XRay(image[None, None], mask[None, None], camera, camera.name)
 
 
