@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench_tools import machine, parser_of, run, told, write_report
+from bench_tools import case_and_view, machine, parser_of, run, told, write_report
 
 VARIANTS: dict[str, str] = {
     "default": "as it ships: PointFlow, PointNet++, patches at the finest level, IRLS, two levels, further attempts",
@@ -44,11 +44,6 @@ class Task:
     start: int
     starts: int
     seed: int
-
-
-def group(task: Task) -> tuple[str, int]:
-    """Tasks that share what is kept in memory."""
-    return str(task.folder), task.view
 
 
 def variant(name: str):
@@ -160,7 +155,7 @@ def main() -> None:
         for name in names
     ]
     rows = []
-    for done in work_off(tasks, register_once, group, options.jobs):
+    for done in work_off(tasks, register_once, case_and_view, options.jobs):
         if done.error is not None:
             print(f"failed: {done.task}: {done.error}")
             lost = {"variant": done.task.variant, "initial_mtre_mm": 0.0, "final_mrpd_mm": float("inf")}

@@ -16,7 +16,7 @@ from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench_tools import machine, parser_of, run, told, write_report
+from bench_tools import case_and_view, machine, parser_of, run, told, write_report
 
 LARGEST_DEG, LARGEST_MM = 30.0, 150.0
 
@@ -29,11 +29,6 @@ class Task:
     view: int
     seed: int
     method: str
-
-
-def group(task: Task) -> tuple[str, int]:
-    """Tasks that share what is kept in memory."""
-    return str(task.folder), task.view
 
 
 def register_once(task: Task) -> dict[str, float | str]:
@@ -94,7 +89,7 @@ def main() -> None:
         for seed in range(options.starts)
     ]
     rows = []
-    for done in work_off(tasks, register_once, group, options.jobs):
+    for done in work_off(tasks, register_once, case_and_view, options.jobs):
         if done.error is not None:
             print(f"failed: {done.task}: {done.error}")
             continue

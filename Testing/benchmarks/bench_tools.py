@@ -118,6 +118,11 @@ def median(values: Sequence[float]) -> float:
     return statistics.median(known) if known else math.nan
 
 
+def case_and_view(task: Any) -> tuple[str, int]:
+    """For ``work_off``: tasks of one ``folder`` and ``view`` share what is kept in memory."""
+    return str(task.folder), task.view
+
+
 def machine(device: torch.device) -> dict[str, Any]:
     """The machine and its state, for the report: other work on it makes every number an upper bound."""
     facts: dict[str, Any] = {

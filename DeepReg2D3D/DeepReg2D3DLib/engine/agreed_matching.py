@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 import torch
+from torch import Tensor
 
 from .correspondences import CorrespondenceFinder, Matches, Scene, Weighting
 from .patch_matching import PatchMatching
@@ -30,10 +31,12 @@ class AgreedMatching:
         """See ``CorrespondenceFinder``. Once the pose has settled it says itself where the contours should lie."""
         placed = self.patches.find(scene)
         if scene.progress.settled:
-            apart = (placed.flow * scene.normals).sum(-1) / self.tolerance_px
-            return replace(placed, weights=placed.weights.sqrt() * torch.exp(-0.5 * apart.square()))
+            return replace(placed, weights=placed.weights.sqrt() * self._agreement(scene, placed.flow))
         flow = self.flow.find(scene)
         weights = flow.weights if self.weighting is None else self.weighting.weigh(scene, flow)
-        apart = ((placed.flow - flow.flow) * scene.normals).sum(-1) / self.tolerance_px
-        agreement = torch.exp(-0.5 * apart.square())
+        agreement = self._agreement(scene, placed.flow - flow.flow)
         return Matches(placed.pixels, placed.weights.sqrt() * weights * agreement, placed.flow, flow.log_scale)
+
+    def _agreement(self, scene: Scene, apart: Tensor) -> Tensor:
+        """(M,) from 0 to 1 of matches that lie ``apart`` (M, 2) pixels from where they are expected."""
+        return torch.exp(-0.5 * ((apart * scene.normals).sum(-1) / self.tolerance_px).square())

@@ -353,8 +353,7 @@ class _Registration:
     def _extrapolation(self) -> Extrapolation:
         """For the steps from here on. With one view nothing shows the motion along the beam."""
         axes = invert_pose(self.xrays[0].camera.world_to_camera)[:3, :3]
-        middle = self.setup.surface.points.median(0).values.to("cpu", torch.float64)
-        centre = transform_points(self.pose, middle[None])[0]
+        centre = transform_points(self.pose, self.setup.surface.middle[None])[0]
         return Extrapolation(centre, axes, DEPTH_WEIGHT if len(self.xrays) == 1 else 1.0)
 
     def _record(self, views: list[LevelView], motion_mm: float) -> Iteration:

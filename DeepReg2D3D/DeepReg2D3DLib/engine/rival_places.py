@@ -49,8 +49,7 @@ def rival_places(setup: RegistrationSetup, xray: XRay, ct_to_world: Tensor) -> P
     depth = depth_of(setup.surface, whole)
     pixel = pixel_at_depth(part, depth)
     axes = invert_pose(camera.world_to_camera)[:3, :3]
-    middle = setup.surface.points.median(0).values.to("cpu", torch.float64)
-    centre = transform_points(ct_to_world, middle[None])[0]
+    centre = transform_points(ct_to_world, setup.surface.middle[None])[0]
     still = torch.zeros(3, dtype=torch.float64)
     poses = torch.stack(
         [motion_about(math.radians(angle) * axes[:, 2], still, centre) @ ct_to_world for angle in TURNS_DEG]

@@ -75,7 +75,7 @@ def search_candidates(
     """
     camera = xray.camera
     to_world = invert_pose(camera.world_to_camera)
-    middle = surface.points.median(0).values.to("cpu", torch.float64)
+    middle = surface.middle
     centre = transform_points(ct_to_world, middle[None])[0]
     depth = float(transform_points(camera.world_to_camera, centre[None])[0, 2])
     poses = torch.stack(list(_turned(ct_to_world, to_world[:3, :3], centre, settings)))

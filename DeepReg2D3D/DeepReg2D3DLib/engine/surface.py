@@ -59,6 +59,11 @@ class SurfacePoints:
         """Squared lengths (N,) of the gradients."""
         return self.gradients.square().sum(-1)
 
+    @cached_property
+    def middle(self) -> Tensor:
+        """Median (3,) of the points, CT LPS mm, float64 on the CPU."""
+        return self.points.median(0).values.to("cpu", torch.float64)
+
     def __len__(self) -> int:
         return self.points.shape[0]
 
