@@ -101,7 +101,7 @@ def test_a_rival_place_is_one_vertebra_away(setup, ap):
 
 def test_contours_are_found_where_they_are(right):
     assert right.similarity > 0.8 and right.found > 0.6
-    assert right.offset_mm < 0.3 and right.pull_mm < 0.5
+    assert right.offset_mm < 0.3
     assert right.elsewhere < right.similarity - 0.2
     assert all(math.isfinite(value) for value in right.numbers().values())
 
@@ -115,7 +115,7 @@ def test_depth_is_less_sure_than_the_image_plane_and_a_second_view_mends_it(setu
 
 
 def test_a_wrong_source_detector_distance_shows(setup, right):
-    assert abs(right.zoom) < 0.02 + 3 * right.zoom_error
+    assert right.depth_moved < 0.01
     for zoom in (0.9, 1.1):
         # Where the CT would be put with the wrong distance: farther or nearer, so that its picture has the same size.
         xray = photograph("AP", AP, zoom)
@@ -123,8 +123,6 @@ def test_a_wrong_source_detector_distance_shows(setup, right):
         depth = float(transform_points(seen, CENTRE[None])[0, 2])
         farther = torch.linalg.inv(xray.camera.world_to_camera)[:3, 2] * depth * (zoom - 1)
         check = check_result(setup, [xray], moved(*farther.tolist()), TRUTH)
-        # Matches lean towards whole pixels, so the size of the change is underestimated; its sense is right.
-        assert check.zoom / (1 / zoom - 1) > 0.2 and abs(check.zoom) > 4 * check.zoom_error
         assert check.depth_moved == pytest.approx(abs(1 - 1 / zoom), rel=0.05)
 
 
@@ -142,8 +140,8 @@ def test_errors_come_apart_by_direction(ap):
 def test_no_signal_counts_against_its_sense(right):
     assert set(confidence_model.WEIGHTS) == {signal.name for signal in SIGNALS}
     assert all(weight >= 0 for weight in confidence_model.WEIGHTS.values())
-    better = {"similarity": 1.0, "elsewhere": 0.0, "found": 0.95, "offset_mm": 0.1, "zoom": 0.0}
-    worse = {"similarity": 0.1, "elsewhere": 0.5, "found": 0.1, "offset_mm": 3.0, "zoom": 0.3}
+    better = {"similarity": 1.0, "elsewhere": 0.0, "found": 0.95, "offset_mm": 0.1}
+    worse = {"similarity": 0.1, "elsewhere": 0.5, "found": 0.1, "offset_mm": 3.0}
     middle = confidence_of(right).probability
     for name, value in better.items():
         assert confidence_of(replace(right, **{name: value})).probability >= middle - 1e-12

@@ -13,9 +13,6 @@ from dataclasses import dataclass
 
 from .self_check import SelfCheck
 
-ZOOM_DOUBT = 2.0
-"""Standard deviations of the measured magnification that are not held against it."""
-
 
 @dataclass(frozen=True)
 class Signal:
@@ -39,10 +36,6 @@ class Signal:
     def reason(self, check: SelfCheck) -> str:
         """The words, with what was measured."""
         return self.words.format(value=self.measured(check))
-
-
-def _excess_zoom(check: SelfCheck) -> float:
-    return max(0.0, abs(check.zoom) - ZOOM_DOUBT * check.zoom_error)
 
 
 SIGNALS = (
@@ -89,11 +82,11 @@ SIGNALS = (
     ),
     Signal(
         "summit",
-        lambda c: c.similarity - c.restarted,
+        lambda c: c.similarity - c.nearby,
         -0.1,
         0.15,
         "a pose close by fits as well or better (similarity {value})",
-        lambda c: f"{c.restarted:.2f}",
+        lambda c: f"{c.nearby:.2f}",
     ),
     Signal(
         "depth",
@@ -103,15 +96,6 @@ SIGNALS = (
         "the CT moved along the beam by {value} of its distance from the source: check the source-detector distance and"
         " the pixel spacing, or the start",
         lambda c: f"{100 * c.depth_moved:.0f} %",
-    ),
-    Signal(
-        "magnification",
-        lambda c: -_excess_zoom(c),
-        -0.12,
-        -0.01,
-        "the X-ray seems magnified by {value} against its geometry: check the source-detector distance and the pixel"
-        " spacing",
-        lambda c: f"{100 * c.zoom:+.0f} %",
     ),
 )
 """In the order in which reports list them."""

@@ -14,17 +14,12 @@ from .poses import invert_pose, transform_points, transform_vectors
 from .ppc import PpcSystem, build_system, stack_views
 
 
-def view_system(scene: Scene, matches: Matches, ct_to_world: Tensor, centre: Tensor, zoom: float = 1.0) -> PpcSystem:
-    """The PPC system of one view in world about ``centre`` (3,), on the CPU.
-
-    zoom: factor on the focal length with which the matched pixels are read.
-    """
+def view_system(scene: Scene, matches: Matches, ct_to_world: Tensor, centre: Tensor) -> PpcSystem:
+    """The PPC system of one view in world about ``centre`` (3,), on the CPU."""
     points = transform_points(ct_to_world, scene.contour.points.to("cpu", torch.float64))
     gradients = transform_vectors(ct_to_world, scene.contour.gradients.to("cpu", torch.float64))
     world = invert_pose(scene.camera.world_to_camera)
-    intrinsics = scene.camera.intrinsics.clone()
-    intrinsics[:2, :2] *= zoom
-    rays = backproject(matches.pixels.to("cpu", torch.float64), intrinsics) @ world[:3, :3].T
+    rays = backproject(matches.pixels.to("cpu", torch.float64), scene.camera.intrinsics) @ world[:3, :3].T
     return build_system(points, gradients, rays, matches.weights.to("cpu", torch.float64), world[:3, 3], centre)
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .correspondences import Matches, Scene
 from .errors import DegenerateError
-from .joint_system import contour_centre, joint_system, view_system
+from .joint_system import contour_centre, joint_system
 from .patch_matching import PatchMatching
 from .patch_steps import Look, part_at, scene_at, steps_from
 from .poses import invert_pose, motion_about, transform_points
@@ -35,11 +35,11 @@ TRIAL_STEPS = 2
 TRIAL_DAMPING = 1e-4
 RESTARTS = (((1.5, -1.5, 2.0), (3.0, -2.0, 0.0)),)
 """Turns in degrees about the first camera's axes, and shifts in mm along them, from which the result is found again."""
-SAME_MM = 3.0
-"""Poses that show the CT's surface nearer than this to the result are no rivals of it."""
+SAME_MM, ELSEWHERE_MM = 3.0, 8.0
+"""Poses that show the CT's surface nearer than the one to the result are the result; from the other on they are another
+place, one vertebra further for instance. What lies between is close by: often still on its way back."""
 CLOSE_MM = 1.0
 """A correspondence this near to where the contour is drawn is found."""
-ZOOM_STEP = 0.01
 FEWEST = 30
 
 
@@ -47,30 +47,20 @@ FEWEST = 30
 class SelfCheck:
     """The measurements. Shares, similarities and offsets are means over the views.
 
-    similarity: edge similarity at the pose (-1 to 1); elsewhere: of the best rival after a few steps; restarted: of a
-    restart that ended elsewhere (0: none did); correlation and correlation_elsewhere: of the CT moved over the image,
-    at the pose and at the best other place; found: share of the contour points that are found in the X-ray within 1 mm;
-    offset_mm: median distance of contour points from their matches; scatter_mm: standard deviation of the residuals of
-    the PPC solution; pull_mm: how far the correspondences still want to move the CT, across the viewing direction;
-    spread_mm: mean distance at which restarts end from the result, as seen; depth_moved: from the start, along the
-    beams of all views, as a share of the distance from the source; zoom: by how much the X-ray seems magnified beyond
-    what the geometry allows (a share, 0 where it fits), zoom_error: its standard deviation; contour_points: contour
-    points in the fields of all views.
+    similarity: edge similarity at the pose (-1 to 1); elsewhere: of the best pose that rivals and restarts come to at
+    another place; nearby: close by (0: they come to none there); found: share of the contour points that are found in
+    the X-ray within 1 mm; offset_mm: median distance of contour points from their matches; scatter_mm: standard
+    deviation of the residuals of the PPC solution; depth_moved: from the start, along the beams of all views, as a
+    share of the distance from the source; contour_points: contour points in the fields of all views.
     """
 
     similarity: float
     elsewhere: float
-    restarted: float
-    correlation: float
-    correlation_elsewhere: float
+    nearby: float
     found: float
     offset_mm: float
     scatter_mm: float
-    pull_mm: float
-    spread_mm: float
     depth_moved: float
-    zoom: float
-    zoom_error: float
     contour_points: int
     uncertainty: Uncertainty
 
@@ -107,22 +97,15 @@ def check_result(
     ended = [steps_from(setup, xrays, pose, TRIAL, TRIAL_STEPS, TRIAL_DAMPING) for pose in (*rivals, *restarts)]
     apart = [math.inf if pose is None else seen_distance(setup, xrays, pose, ct_to_world) for pose in ended]
     others = [number for number, mm in enumerate(apart) if ended[number] is not None and mm > SAME_MM]
-    scores = judged_poses(
+    similarity, *scores = judged_poses(
         setup, xrays, [ct_to_world, *(ended[number] for number in others)], JUDGED_SIDE, JUDGED_MARGIN_MM
     )
-    best = [
-        max((score for score, number in zip(scores[1:], others, strict=True) if number in which), default=0.0)
-        for which in (range(len(rivals)), range(len(rivals), len(ended)))
-    ]
+    best = {"nearby": 0.0, "elsewhere": 0.0}
+    for score, number in zip(scores, others, strict=True):
+        where = "elsewhere" if apart[number] > ELSEWHERE_MM else "nearby"
+        best[where] = max(best[where], score)
     return SelfCheck(
-        similarity=scores[0],
-        elsewhere=best[0],
-        restarted=best[1],
-        correlation=_mean([place.here for place in places]),
-        correlation_elsewhere=_mean([place.scores[0] for place in places]),
-        spread_mm=sum(min(mm, 50.0) for mm in apart[len(rivals) :]) / len(restarts),
-        depth_moved=_depth_moved(setup, xrays, ct_to_world, start),
-        **fine.numbers,
+        similarity=similarity, **best, depth_moved=_depth_moved(setup, xrays, ct_to_world, start), **fine.numbers
     )
 
 
@@ -171,16 +154,10 @@ class _Fine:
             return None
         system = joint_system(scenes, matches, pose)
         solution = solve_ppc(system, SolverSettings(damping=1e-6))
-        turned = motion_about(solution.unknowns[:3] / system.length, solution.unknowns[3:], system.centre) @ pose
-        zooms = [_zoom(scene, found, pose, centre) for scene, found in zip(scenes, matches, strict=True)]
-        zoom, error = max(zooms, key=lambda z: abs(z[0]) / (z[1] + 0.01))
         numbers = {
             "found": _mean([share for share, *_ in shares]),
             "offset_mm": _mean([offset for _, offset, _ in shares]),
             "scatter_mm": float(solution.scale),
-            "pull_mm": seen_distance(setup, xrays, turned, pose),
-            "zoom": zoom,
-            "zoom_error": error,
             "contour_points": sum(counts),
             "uncertainty": pose_uncertainty(system, solution, xrays[0].camera.world_to_camera),
         }
@@ -202,33 +179,6 @@ def _shares(scene: Scene, matches: Matches) -> tuple[float, float, int]:
     near = matched & (along * pixel_mm < CLOSE_MM)
     offset = float((along[matched] * pixel_mm).median()) if bool(matched.any()) else 10.0
     return float(near.sum()) / count, offset, count
-
-
-def _zoom(scene: Scene, matches: Matches, pose: Tensor, centre: Tensor) -> tuple[float, float]:
-    """The change of focal length (a share) with which one view's correspondences fit best, and its standard deviation.
-
-    PPC with a seventh unknown: to be told from a change of depth it needs contours at different depths.
-    """
-    base = view_system(scene, matches, pose, centre)
-    sides = [view_system(scene, matches, pose, centre, 1 + step).right for step in (-ZOOM_STEP, ZOOM_STEP)]
-    column = (sides[0] - sides[1]) / (2 * ZOOM_STEP)
-    length = float(column.abs().max().clamp_min(1e-9))
-    rows = torch.cat([base.rows, column[:, None] / length], -1)
-    normal, weights, right = None, base.weights, base.right
-    unknowns = torch.zeros(7, dtype=torch.float64)
-    for _ in range(6):
-        normal = (rows * weights[:, None]).T @ rows
-        trace = normal.diagonal().sum()
-        normal = normal + (1e-9 * trace + 1e-12) * torch.eye(7, dtype=torch.float64)
-        unknowns = torch.linalg.solve(normal, (rows * weights[:, None]).T @ right)
-        residuals = rows @ unknowns - right
-        scale = (1.4826 * residuals[base.weights > 0.01].abs().median()).clamp_min(0.05)
-        weights = base.weights * torch.exp(-0.5 * (residuals / scale) ** 2)
-    total = weights.sum().clamp_min(1e-9)
-    count = total**2 / (weights**2).sum().clamp_min(1e-12)
-    variance = (weights * residuals**2).sum() / total
-    inverse = torch.linalg.inv(normal / total * count)
-    return float(unknowns[6]) / length, float((inverse[6, 6] * variance).clamp_min(0).sqrt()) / length
 
 
 def _mean(values: Sequence[float]) -> float:
