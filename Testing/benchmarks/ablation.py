@@ -58,7 +58,7 @@ def variant(name: str):
 
     method = get_method("deep-iterative")
     first, last = ACCURATE.levels
-    alone = replace(ACCURATE, search=None, again=None)
+    alone = replace(ACCURATE, search=None, again=())
 
     def updates(count: int):
         flow = PointFlowMatching(method.correspondences.network, count)
@@ -67,7 +67,7 @@ def variant(name: str):
     changed: dict[str, Callable] = {
         "default": lambda: (method, ACCURATE),
         "no-attempts": lambda: (method, alone),
-        "search-first": lambda: (replace(method, sees_far=False), replace(ACCURATE, again=None)),
+        "search-first": lambda: (replace(method, sees_far=False), replace(ACCURATE, again=())),
         "least-squares": lambda: (method, replace(alone, solver=SolverSettings(robust_iterations=0))),
         "one-level": lambda: (method, replace(alone, levels=(replace(last, steps=first.steps + last.steps),))),
         "1000-points": lambda: (method, replace(alone, levels=(first, replace(last, settled_points=None)))),

@@ -171,7 +171,8 @@ def test_the_most_trusted_attempt_is_kept(setup, ap, monkeypatch):
         return Confidence(chance, light_of(chance), ("made up",))
 
     monkeypatch.setattr("DeepReg2D3DLib.engine.registration.judge_result", judge)
-    preset = dataclasses.replace(SEARCHED, again=SearchSettings(long_side=48, margin_mm=60.0))
+    looks = tuple(SearchSettings(long_side=side, margin_mm=60.0) for side in (40, 48))
+    preset = dataclasses.replace(SEARCHED, again=looks)
     records = list(register(None, [ap], start(), method=far_sighted(), preset=preset, setup=setup))
     assert len(judged) == 3  # none of them was sure
     assert torch.equal(records[-1].ct_to_world, judged[0]) and records[-1].confidence.probability == 0.6

@@ -11,8 +11,9 @@ from DeepReg2D3DLib.engine.metrics import mrpd, mtre
 from DeepReg2D3DLib.engine.poses import motion_about, rotation_angle, transform_points
 from DeepReg2D3DLib.engine.presets import PRESETS, with_automatic_start
 from DeepReg2D3DLib.engine.setup import RegistrationSetup
+from DeepReg2D3DLib.engine.turned_pictures import turned_pictures
 from DeepReg2D3DLib.engine.volume_io import load_volume
-from DeepReg2D3DLib.engine.wide_search import WideSettings, _turned_pictures, centred_pose, wide_candidates
+from DeepReg2D3DLib.engine.wide_search import WideSettings, centred_pose, wide_candidates
 from DeepReg2D3DLib.engine.xray_io import load_xray
 from small_case import TRUTH
 
@@ -82,7 +83,7 @@ def test_a_picture_is_turned_as_the_pose_would_turn_it(case, setup, xrays, mirro
     renderer = setup.renderer(3.0)
     drr = [renderer(camera.ct_to_camera(p)[None], camera.intrinsics, camera.size).float() for p in (pose, turned)]
     centre_in_camera = transform_points(camera.world_to_camera, centre[None])
-    picture = _turned_pictures(drr[0], centre_in_camera, camera.intrinsics, angle)
+    picture = turned_pictures(drr[0], centre_in_camera, camera.intrinsics, angle)
     inner = (..., slice(25, -25), slice(25, -25))
     assert float((picture - drr[1])[inner].abs().mean()) < 0.1 * float((drr[0] - drr[1])[inner].abs().mean())
 

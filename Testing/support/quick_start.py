@@ -15,4 +15,4 @@ NEARBY = WideSettings(out_of_plane_deg=(-6.0, 6.0), in_plane_deg=(0.0,), depths_
 
 def quick_automatic_start(preset: Preset) -> Preset:
     """In place of ``with_automatic_start``: for a first pose that is off by 20 mm and 5 degrees, say."""
-    return replace(with_automatic_start(preset), search=FAST.search, again=None, wide=NEARBY)
+    return replace(with_automatic_start(preset), search=FAST.search, again=(), wide=NEARBY)

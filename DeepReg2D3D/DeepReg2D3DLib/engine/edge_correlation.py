@@ -78,6 +78,6 @@ def _edges(image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
 
 def _tamed(gradient: Tensor, valid: Tensor) -> Tensor:
     """Gradients (B, 2, H, W) compressed to g / sqrt(|g| + mean |g|): faint edges count beside strong ones."""
-    length = gradient.norm(dim=1, keepdim=True)
+    length = torch.hypot(*gradient.split(1, dim=1))
     mean = (length * valid).sum((-1, -2), keepdim=True) / valid.sum((-1, -2), keepdim=True).clamp_min(1)
     return gradient / (length + mean).clamp_min(1e-12).sqrt() * valid

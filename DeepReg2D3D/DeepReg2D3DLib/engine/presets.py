@@ -18,8 +18,8 @@ class Preset:
     exact_steps: run every step of every level, whatever moves. learned_solver: what learned methods solve with
     (None: the same as everybody). search: what looks for a better start before the first step (None: nothing); wide:
     what looks farther before that, for a first pose that is hardly more than a guess; again: how to search once
-    more when a result leaves doubt (None: not at all); last_resort: what looks farther than the searches when doubt is
-    left after all of them.
+    more, and again, when a result leaves doubt; last_resort: what looks farther than the searches when doubt is left
+    after all of them.
     """
 
     name: str
@@ -28,13 +28,16 @@ class Preset:
     learned_solver: SolverSettings | None = None
     search: SearchSettings | None = None
     wide: WideSettings | None = None
-    again: SearchSettings | None = None
+    again: tuple[SearchSettings, ...] = ()
     last_resort: WideSettings | None = None
     exact_steps: bool = False
     least_motion_mm: float = 0.03
     """The registration has converged when a step on the last level moves the contours by less than this, as seen: but
     not before two steps have been extrapolated."""
 
+
+_EVERY_12_DEG = (-24.0, -12.0, 0.0, 12.0, 24.0)
+_EVERY_8_DEG = (-24.0, -16.0, -8.0, 0.0, 8.0, 16.0, 24.0)
 
 ACCURATE = Preset(
     name="accurate",
@@ -43,12 +46,11 @@ ACCURATE = Preset(
         Level(320, 8, 25.0, (10, 5), (1e-5, 1e-7), settled_points=2500),
     ),
     search=SearchSettings(),
-    again=SearchSettings(
-        out_of_plane_deg=(-16.0, -8.0, 0.0, 8.0, 16.0),
-        in_plane_deg=(-18.0, -12.0, -6.0, 0.0, 6.0, 12.0, 18.0),
-        largest_shift_mm=90.0,
-        candidates=10,
-        rival=0.6,
+    again=(
+        SearchSettings(out_of_plane_deg=_EVERY_12_DEG, in_plane_deg=_EVERY_12_DEG, largest_shift_mm=90.0, rival=0.6),
+        SearchSettings(
+            out_of_plane_deg=_EVERY_8_DEG, in_plane_deg=_EVERY_8_DEG, largest_shift_mm=90.0, candidates=10, rival=0.6
+        ),
     ),
     last_resort=WideSettings(),
 )

@@ -14,6 +14,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from .attempts import Attempt, planned_attempts
 from .confidence import judge_result, no_confidence
 from .contours import ContourPoints
 from .correspondences import Matches, Progress, Scene
@@ -116,12 +117,12 @@ class _Registration:
         views = self._views(first.long_side, first.margin_mm)
         self._measure(views)
         yield self._record(views, 0.0)
-        attempts = self._attempts()
+        attempts = planned_attempts(self.preset, self.method.sees_far)
         best: Outcome | None = None
         while attempts:
-            search, wide = attempts.pop(0)
-            self.pose = self.start
-            yield from self._attempt(views, search, wide, final=not attempts)
+            attempt = attempts.pop(0)
+            self.pose = self.outcome.record.ct_to_world if attempt.goes_on else self.start
+            yield from self._attempt(views, attempt, final=not attempts)
             ended = self.outcome
             if best is None or ended.confidence.probability > best.confidence.probability + CLEARLY_BETTER:
                 best = ended
@@ -131,30 +132,19 @@ class _Registration:
                 yield ended.record
         yield self._final(best, best is ended)
 
-    def _attempts(self) -> list[tuple[SearchSettings | None, WideSettings | None]]:
-        """What is searched before each attempt; the next one is made where the one before leaves doubt."""
-        preset = self.preset
-        attempts = [(preset.search, preset.wide)]
-        if preset.search is not None and preset.wide is None:
-            if self.method.sees_far:
-                attempts.insert(0, (None, None))
-            if preset.again is not None:
-                attempts.append((preset.again, None))
-            if preset.last_resort is not None:
-                attempts.append((preset.search, preset.last_resort))
-        return attempts
-
-    def _attempt(
-        self, views: list[LevelView], search: SearchSettings | None, wide: WideSettings | None, final: bool
-    ) -> Iterator[Iteration]:
-        """All levels from the start, after a search; its last record stays in ``outcome``.
+    def _attempt(self, views: list[LevelView], attempt: Attempt, final: bool) -> Iterator[Iteration]:
+        """All levels, after a search; its last record stays in ``outcome``.
 
         Unless it is the ``final`` attempt, it is given up where its first level goes astray.
         """
         first = self.preset.levels[0]
-        motion_mm = 0.0 if search is None else self._search(search, wide)
+        motion_mm = 0.0 if attempt.search is None else self._search(attempt.search, attempt.wide)
         if motion_mm > 0 or self.index > 1:  # the views lie where the start or an earlier attempt left them
-            views = self._views(first.long_side, first.margin_mm)
+            try:
+                views = self._views(first.long_side, first.margin_mm)
+            except DegenerateError:
+                self.outcome = self._lost(views, "the CT left the X-ray's field")
+                return
             self._measure(views)
         if motion_mm > 0:
             yield self._record(views, motion_mm)

@@ -21,7 +21,11 @@ from .level import Level
 from .poses import invert_pose, motion_about, transform_points
 from .surface import SurfacePoints
 from .truncation import away_from_box_edges
+from .turned_pictures import turned_in_plane, turned_pictures
 from .xray import XRay
+
+MOSTLY_INSIDE = 0.9
+"""Pixels of a turned picture count from this share of valid pixels on that they were made of."""
 
 
 @dataclass(frozen=True)
@@ -78,18 +82,25 @@ def search_candidates(
     middle = surface.middle
     centre = transform_points(ct_to_world, middle[None])[0]
     depth = float(transform_points(camera.world_to_camera, centre[None])[0, 2])
-    poses = torch.stack(list(_turned(ct_to_world, to_world[:3, :3], centre, settings)))
+    rendered = torch.stack(list(_turned(ct_to_world, to_world[:3, :3], centre, settings)))
     pixel = depth / float(camera.intrinsics[1, 1])
     largest = max(2, min(round(settings.largest_shift_mm / pixel), max(camera.size) - 1))
-    scores = []
+    scores, turned = [], []
     with torch.no_grad():
-        for chunk in poses.split(16):
+        for chunk in rendered.split(16):
             ct_to_camera = camera.ct_to_camera(chunk)
             drr = renderer(ct_to_camera, camera.intrinsics, camera.size).to(torch.float32)
-            inside = None
+            inside = torch.ones_like(drr)
             if corners is not None:
-                inside = away_from_box_edges(corners, ct_to_camera, camera.intrinsics, camera.size).to(drr.device)
-            scores.append(correlation_over_shifts(drr, xray.line_integral, xray.mask, largest, inside))
+                inside = away_from_box_edges(corners, ct_to_camera, camera.intrinsics, camera.size).to(drr)
+            middles = transform_points(ct_to_camera, middle[None])[:, 0]
+            for degrees in (0.0, *(angle for angle in settings.in_plane_deg if angle != 0.0)):
+                angle = math.radians(degrees)
+                picture = turned_pictures(torch.cat([drr, inside], 1), middles, camera.intrinsics, angle)
+                shown = picture[:, 1:] > MOSTLY_INSIDE
+                scores.append(correlation_over_shifts(picture[:, :1], xray.line_integral, xray.mask, largest, shown))
+                turned.append(turned_in_plane(chunk, to_world[:3, :3], centre.expand(len(chunk), 3), angle))
+    poses = torch.cat(turned)
     best, turn = torch.cat(scores).max(dim=0)
     given = float(scores[0][0, largest, largest])
     start = Candidate(ct_to_world, given)
@@ -111,12 +122,12 @@ def search_candidates(
 
 
 def _turned(pose: Tensor, axes: Tensor, centre: Tensor, settings: SearchSettings) -> Iterator[Tensor]:
-    """The pose itself, then it turned about the camera's ``axes`` (3, 3, in its columns) through ``centre``."""
+    """The pose itself, then it turned out of the image plane: about the camera's x and y, columns of ``axes`` (3, 3),
+    through ``centre``."""
     yield pose
     still = torch.zeros(3, dtype=torch.float64)
     for x in settings.out_of_plane_deg:
         for y in settings.out_of_plane_deg:
-            for z in settings.in_plane_deg:
-                if (x, y, z) != (0.0, 0.0, 0.0):
-                    turn = axes @ torch.tensor([math.radians(a) for a in (x, y, z)], dtype=torch.float64)
-                    yield motion_about(turn, still, centre) @ pose
+            if (x, y) != (0.0, 0.0):
+                turn = axes @ torch.tensor([math.radians(x), math.radians(y), 0.0], dtype=torch.float64)
+                yield motion_about(turn, still, centre) @ pose

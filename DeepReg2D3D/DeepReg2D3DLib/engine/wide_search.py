@@ -16,13 +16,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .camera import backproject, project
 from .edge_correlation import correlation_over_shifts
 from .poses import invert_pose, make_pose, motion_about, transform_points
 from .region import level_xray, pixel_at_depth
-from .search import Candidate
+from .search import MOSTLY_INSIDE, Candidate
 from .setup import RegistrationSetup
 from .truncation import away_from_box_edges
+from .turned_pictures import turned_in_plane, turned_pictures
 from .xray import XRay
 
 
@@ -114,20 +114,17 @@ class _Search:
                 both = torch.cat([drr, inside.to(drr)], 1)
                 centres = transform_points(ct_to_camera, self.setup.volume.centre[None])[:, 0]
                 for angle in in_plane_deg:
-                    picture = _turned_pictures(both, centres, self.camera.intrinsics, math.radians(angle))
+                    picture = turned_pictures(both, centres, self.camera.intrinsics, math.radians(angle))
                     scores.append(
                         correlation_over_shifts(
                             picture[:, :1], self.image.line_integral, self.image.mask, self.largest,
-                            picture[:, 1:] > 0.9, wide=True,
+                            picture[:, 1:] > MOSTLY_INSIDE, wide=True,
                         )
                     )  # fmt: skip
                     middles = transform_points(chunk, self.setup.volume.centre[None])[:, 0]
-                    turned += [
-                        motion_about(self.axes @ _radians(0.0, 0.0, angle), torch.zeros_like(middle), middle) @ pose
-                        for middle, pose in zip(middles, chunk, strict=True)
-                    ]
+                    turned.append(turned_in_plane(chunk, self.axes, middles, math.radians(angle)))
         best, index = torch.cat(scores).max(dim=0)
-        return best, index, torch.stack(turned)
+        return best, index, torch.cat(turned)
 
     def peaks(self, found: tuple[Tensor, Tensor, Tensor], count: int) -> list[Candidate]:
         """The best places, ``apart_mm`` from each other, as poses."""
@@ -153,24 +150,6 @@ class _Search:
 def _radians(x: float, y: float, z: float) -> Tensor:
     """A rotation vector (3,) from degrees about the camera's axes."""
     return torch.tensor([math.radians(angle) for angle in (x, y, z)], dtype=torch.float64)
-
-
-def _turned_pictures(pictures: Tensor, centres: Tensor, intrinsics: Tensor, angle: float) -> Tensor:
-    """Pictures (B, C, H, W) as they are, but for a little parallax, when what they show is turned by ``angle`` about
-    the camera's z axis through ``centres`` (B, 3) in the camera frame; 0 where nothing was rendered."""
-    if angle == 0.0:
-        return pictures
-    rows, columns = pictures.shape[-2:]
-    v, u = torch.meshgrid(torch.arange(rows).double(), torch.arange(columns).double(), indexing="ij")
-    rays = backproject(torch.stack([u, v], -1), intrinsics)[..., :2]
-    middle = (centres[:, :2] / centres[:, 2:]).cpu()[:, None, None]
-    cos, sin = math.cos(angle), math.sin(angle)
-    back = torch.tensor([[cos, -sin], [sin, cos]], dtype=torch.float64)  # row vectors: turned by -angle
-    before = (rays - middle) @ back + middle
-    pixels = project(torch.cat([before, torch.ones_like(before[..., :1])], -1), intrinsics)
-    size = torch.tensor([columns, rows], dtype=torch.float64)
-    grid = ((2 * pixels + 1) / size - 1).to(pictures)
-    return F.grid_sample(pictures, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
 def centred_pose(setup: RegistrationSetup, xray: XRay, ct_to_world: Tensor) -> Tensor:

@@ -1,0 +1,36 @@
+"""What a registration tries, one attempt after the other, until a result leaves no doubt about its place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .presets import Preset
+from .search import SearchSettings
+from .wide_search import WideSettings
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """search: how to look for a better start first (None: not at all); wide: how to look farther before that;
+    goes_on: from where the attempt before ended, not from the start."""
+
+    search: SearchSettings | None = None
+    wide: WideSettings | None = None
+    goes_on: bool = False
+
+
+def planned_attempts(preset: Preset, sees_far: bool) -> list[Attempt]:
+    """In the order in which they are made. A method that ``sees_far`` begins without any search."""
+    if preset.search is None:
+        return [Attempt()]
+    # A look all around ends nearer to the truth than it began, if not at it: one more search goes on from there.
+    nearer = [Attempt(settings, goes_on=True) for settings in preset.again[-1:]]
+    if preset.wide is not None:
+        return [Attempt(preset.search, preset.wide), *nearer]
+    if sees_far:
+        attempts = [Attempt(), *(Attempt(settings) for settings in preset.again or (preset.search,))]
+    else:
+        attempts = [Attempt(preset.search), *(Attempt(settings) for settings in preset.again)]
+    if preset.last_resort is not None:
+        attempts += [Attempt(preset.search, preset.last_resort), *nearer]
+    return attempts
