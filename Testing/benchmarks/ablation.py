@@ -67,7 +67,7 @@ def variant(name: str):
     changed: dict[str, Callable] = {
         "default": lambda: (method, ACCURATE),
         "no-attempts": lambda: (method, alone),
-        "search-first": lambda: (replace(method, sees_far=False), replace(ACCURATE, again=())),
+        "search-first": lambda: (replace(method, sees_far=False), replace(ACCURATE, again=(), last_resort=None)),
         "least-squares": lambda: (method, replace(alone, solver=SolverSettings(robust_iterations=0))),
         "one-level": lambda: (method, replace(alone, levels=(replace(last, steps=first.steps + last.steps),))),
         "1000-points": lambda: (method, replace(alone, levels=(first, replace(last, settled_points=None)))),

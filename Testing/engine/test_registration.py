@@ -199,6 +199,29 @@ def test_where_all_searches_leave_doubt_the_wide_one_is_the_last_resort(setup, a
     assert len(asked) == 1 and torch.allclose(asked[0][0], start(), atol=1e-9) and asked[0][1] == WideSettings()
 
 
+def test_the_last_attempt_goes_on_from_where_the_look_all_around_ended(setup, ap, monkeypatch):
+    chances = [0.6, 0.1, 0.2, 0.95]
+    judged, looked_from = [], []
+
+    def judge(setup, xrays, pose, given=None):
+        judged.append(pose.clone())
+        return Confidence(chances[len(judged) - 1], light_of(chances[len(judged) - 1]), ("made up",))
+
+    def look(registration, settings, wide):
+        looked_from.append(registration.pose.clone())
+        registration.pose = TRUTH
+        return 1.0
+
+    monkeypatch.setattr("DeepReg2D3DLib.engine.registration.judge_result", judge)
+    monkeypatch.setattr("DeepReg2D3DLib.engine.registration._Registration._search", look)
+    preset = dataclasses.replace(SEARCHED, again=(SearchSettings(),), last_resort=WideSettings())
+    records = list(register(None, [ap], start(), method=far_sighted(), preset=preset, setup=setup))
+    assert records[-1].confidence.probability == 0.95
+    assert len(judged) == 4 and len(looked_from) == 3
+    assert all(torch.allclose(pose, start(), atol=1e-9) for pose in looked_from[:2])
+    assert torch.equal(looked_from[2], judged[2]) and not torch.allclose(judged[2], start(), atol=1.0)
+
+
 def test_records_tell_the_story_of_the_run(setup, ap):
     iterations = list(register(None, [ap], start(), method="dppc", preset=QUICK, setup=setup))
     assert [i.index for i in iterations] == list(range(len(iterations)))
