@@ -31,6 +31,16 @@ def test_a_bar_on_a_terminal_is_redrawn_and_taken_away():
     assert "[############............] 1/2 first" in text
 
 
+def test_what_goes_on_in_between_is_shown_on_a_terminal_only():
+    log, terminal = io.StringIO(), Terminal()
+    for stream in (log, terminal):
+        with Progress(stream) as progress:
+            progress.working("looking for a better start")
+            progress.update(1, 2, "first")
+    assert log.getvalue() == "[1/2] first\n"
+    assert terminal.getvalue().startswith("\r\x1b[Klooking for a better start ...\r\x1b[K[")
+
+
 def test_warnings_are_collected_once_and_told():
     stream = io.StringIO()
     with Progress(stream) as progress, collected_warnings(progress) as texts:

@@ -38,6 +38,13 @@ class Progress:
         self.stream.flush()
         self._open = True
 
+    def working(self, text: str) -> None:
+        """What goes on between two updates: shown on a terminal until the next one, left out of logs."""
+        if self.terminal:
+            self.stream.write(f"\r\x1b[K{text} ...")
+            self.stream.flush()
+            self._open = True
+
     def note(self, text: str) -> None:
         """A line that stays."""
         self._clear()

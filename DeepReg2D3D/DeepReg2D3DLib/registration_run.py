@@ -30,6 +30,7 @@ from .engine.view_files import load_views
 from .engine.volume import Volume
 from .engine.volume_digest import warn_of_another_ct
 from .engine.volume_io import load_volume
+from .engine.watch import watched_by
 from .engine.weights import adapted_weights
 from .engine.xray import XRay
 from .engine.xray_io import load_xray
@@ -177,9 +178,10 @@ def _run_alone(
             run = register_structure(setup, alone, inputs.xrays, inputs.start, method=method, preset=preset)
             steps += preset.levels[0].steps
         try:
-            for iteration in run:
-                iterations.append(_without_images(iteration))
-                progress.update(iteration.index, max(steps, iteration.index), _line(iteration))
+            with watched_by(progress.working):
+                for iteration in run:
+                    iterations.append(_without_images(iteration))
+                    progress.update(iteration.index, max(steps, iteration.index), _line(iteration))
         except KeyboardInterrupt:
             if not iterations:
                 raise

@@ -58,6 +58,22 @@ def test_deleting_an_xray_node_during_a_run(sample, ui, click, host):
     assert host.wait_for(lambda: session.inputs.ready, 60)
 
 
+def test_what_a_run_is_at_work_on_is_told(sample, ui, click, host):
+    run, client = sample.logic.session.run, sample.logic.client
+    click(ui.registerButton)
+    assert host.wait_for(lambda: len(run.iterations) > 0, 180)
+    before = ui.engineStateLabel.text
+    client.progress.emit("Looking for a better start...", None)
+    assert ui.runProgressBar.format == ui.engineStateLabel.text == "Looking for a better start..."
+    client.progress.emit("", 1.0)
+    assert ui.engineStateLabel.text == before != "Looking for a better start..."
+    count = len(run.iterations)
+    assert host.wait_for(lambda: len(run.iterations) > count or run.state == "idle", 180)
+    assert ui.runProgressBar.format != "Looking for a better start..."
+    click(ui.stopButton)
+    assert host.wait_for(lambda: run.state == "idle", 30)
+
+
 def test_killed_engine_comes_back_with_the_inputs(sample, ui, host):
     logic = sample.logic
     pose, pid = logic.pose().copy(), logic.client.info["pid"]

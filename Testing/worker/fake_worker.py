@@ -11,6 +11,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "DeepReg2D3D"))
 
+from DeepReg2D3DLib.engine.watch import working_on
 from DeepReg2D3DLib.worker import __main__ as worker_main
 
 
@@ -82,6 +83,10 @@ class FakeEngine:
                 raise RuntimeError("three is too many")
             if index == 3 and method == "memory" and self.on_gpu:
                 raise OutOfMemoryError("CUDA out of memory")
+            if index == 3 and method == "looks":
+                for _ in range(3000):
+                    working_on("Looking about")
+                    time.sleep(0.01)
             if index == 3 and method == "stuck":
                 time.sleep(3600)
             view = {

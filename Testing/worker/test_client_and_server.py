@@ -98,6 +98,25 @@ def test_cancel_ends_the_run_between_iterations_and_keeps_the_last_pose(client):
     assert client.seen.of("finished")[1].status == "converged"
 
 
+def test_cancel_ends_a_long_search_within_an_iteration_and_what_it_does_is_told(client):
+    told = []
+    client.progress.connect(lambda text, fraction: told.append((text, fraction)))
+    client.load_ct_file("ct.nrrd", "CT")
+    client.register(shifted(0), method="looks")
+    assert client.wait_until(lambda: ("Looking about...", None) in told, PATIENCE)
+    pid, began = client.info["pid"], time.monotonic()
+    client.cancel()
+    assert client.wait_until(lambda: client.seen.of("finished"), PATIENCE)
+    assert time.monotonic() - began < link.CANCEL_SECONDS
+    result = client.seen.of("finished")[0]
+    assert result.status == "cancelled" and client.info["pid"] == pid  # it obeyed; nobody had to end it
+    np.testing.assert_array_equal(result.pose, client.seen.of("iteration")[-1].pose)
+    assert told.count(("Looking about...", None)) == 1 and told[-1] == ("", 1.0)
+    client.register(shifted(0), method="good")
+    assert client.wait_until(lambda: len(client.seen.of("finished")) == 2, PATIENCE)
+    assert client.seen.of("finished")[1].status == "converged"
+
+
 def test_cancel_before_the_run_began_drops_it(client):
     client.load_ct_file("ct.nrrd", "CT")
     client.read_pose("0.5", lambda answer: None)

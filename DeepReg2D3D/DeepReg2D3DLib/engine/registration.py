@@ -30,9 +30,10 @@ from .ppc import SolverSettings, solve_motion
 from .presets import Preset, get_preset
 from .region import field_is_empty, refuse_source_inside
 from .rivals import judged_poses
-from .search import Candidate, SearchSettings, search_candidates
+from .search import LOOKING, Candidate, SearchSettings, search_candidates
 from .setup import RegistrationSetup
 from .volume import Volume
+from .watch import working_on
 from .wide_search import WideSettings, wide_candidates
 from .xray import XRay
 
@@ -281,6 +282,7 @@ class _Registration:
         try:
             views = self._views(level.long_side, level.margin_mm)
             for step in steps:
+                working_on(LOOKING)
                 for view in views:
                     view.render(self.pose)
                 self._step(views, *self._progress(level, 0, step), level.max_points)

@@ -22,8 +22,11 @@ from .poses import invert_pose, motion_about, transform_points
 from .surface import SurfacePoints
 from .truncation import away_from_box_edges
 from .turned_pictures import turned_in_plane, turned_pictures
+from .watch import working_on
 from .xray import XRay
 
+LOOKING = "Looking for a better start"
+"""What a search is working on, for people."""
 MOSTLY_INSIDE = 0.9
 """Pixels of a turned picture count from this share of valid pixels on that they were made of."""
 
@@ -88,6 +91,7 @@ def search_candidates(
     scores, turned = [], []
     with torch.no_grad():
         for chunk in rendered.split(16):
+            working_on(LOOKING)
             ct_to_camera = camera.ct_to_camera(chunk)
             drr = renderer(ct_to_camera, camera.intrinsics, camera.size).to(torch.float32)
             inside = torch.ones_like(drr)

@@ -19,10 +19,11 @@ from torch import Tensor
 from .edge_correlation import correlation_over_shifts
 from .poses import invert_pose, make_pose, motion_about, transform_points
 from .region import level_xray, pixel_at_depth
-from .search import MOSTLY_INSIDE, Candidate
+from .search import LOOKING, MOSTLY_INSIDE, Candidate
 from .setup import RegistrationSetup
 from .truncation import away_from_box_edges
 from .turned_pictures import turned_in_plane, turned_pictures
+from .watch import working_on
 from .xray import XRay
 
 
@@ -106,6 +107,7 @@ class _Search:
         scores, turned = [], []
         with torch.no_grad():
             for chunk in poses.split(self.settings.batch):
+                working_on(LOOKING)
                 ct_to_camera = self.camera.ct_to_camera(chunk)
                 drr = self.renderer(ct_to_camera, self.camera.intrinsics, self.camera.size).to(torch.float32)
                 inside = away_from_box_edges(

@@ -70,5 +70,4 @@ class EngineSection(Section):
         else:
             bar.setRange(0, 100)
             bar.setValue(int(100 * fraction))
-        if text:
-            self.ui.engineStateLabel.setText(text)
+        self.ui.engineStateLabel.setText(text or self._words(self.logic.missingRequirements()))

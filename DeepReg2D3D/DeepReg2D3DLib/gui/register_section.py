@@ -28,6 +28,7 @@ class RegisterSection(Section):
         self.listen(self.session.inputs.changed, self.update)
         self.listen(self.logic.inputsChanged, self.update)
         self.listen(self.logic.client.state_changed, lambda *_args: self.update())
+        self.listen(self.logic.client.progress, self._on_work)
 
     def update(self) -> None:
         ui, run = self.ui, self.session.run
@@ -80,6 +81,11 @@ class RegisterSection(Section):
         else:
             bar.setValue(0)
             bar.setFormat("")
+
+    def _on_work(self, text: str, _fraction) -> None:
+        """What an iteration is at work on that takes long."""
+        if text and self.session.run.state == "running":
+            self.ui.runProgressBar.setFormat(text)
 
     def _on_iteration(self, iteration) -> None:
         ui = self.ui

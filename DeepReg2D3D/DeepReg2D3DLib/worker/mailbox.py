@@ -38,6 +38,11 @@ class Mailbox:
             self._changed.notify()
             return dropped
 
+    @property
+    def cancel_asked(self) -> bool:
+        """Whether a cancel waits to be taken."""
+        return self._cancel
+
     def take_cancel(self) -> bool:
         """Whether cancel was asked for since the last call."""
         with self._changed:

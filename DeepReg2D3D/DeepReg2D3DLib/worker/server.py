@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, BinaryIO, Protocol
 
+from ..engine.watch import watched_by
 from .arrays import ArrayFolder, ArrayWriter
 from .mailbox import Mailbox
 from .messages import MAX_LINE_BYTES, VERSION, MessageError, Request, encode, parse_request, request_id
@@ -39,6 +40,10 @@ class Engine(Protocol):
 
     def fall_back_to_cpu(self) -> bool:
         """Leave the GPU after it ran out of memory; False where it wasn't in use."""
+
+
+class _Cancelled(Exception):
+    """The user asked the run to end while it was at work on an iteration."""
 
 
 class _Run:
@@ -251,7 +256,11 @@ class Server:
         """One iteration of the run: the generator's next record, sent to the client."""
         self._busy = "register"
         try:
-            iteration = next(run.iterations, None)
+            iteration = self._next(run)
+        except _Cancelled:
+            self._mailbox.take_cancel()
+            self._end_run("cancelled", "Stopped by the user.")
+            return
         except Exception as error:
             if out_of_gpu_memory(error) and self._engine.fall_back_to_cpu():
                 self._tell_fallback()
@@ -275,6 +284,25 @@ class Server:
             if run.steps_left <= 0:
                 run.paused = True
                 self.send("paused", None, run=run.name, pose=run.pose)
+
+    def _next(self, run: _Run) -> Answer | None:
+        """The next iteration. What takes long meanwhile is told to the client once, and ends when a cancel comes."""
+        told = ""
+
+        def watch(words: str) -> None:
+            nonlocal told
+            if self._mailbox.cancel_asked:
+                raise _Cancelled
+            if words != told:
+                told = words
+                self.send("progress", None, text=f"{words}...", fraction=None)
+
+        try:
+            with watched_by(watch):
+                return next(run.iterations, None)
+        finally:
+            if told:
+                self.send("progress", None, text="", fraction=1.0)
 
     def _end_run(self, status: str, text: str) -> None:
         run, self._run = self._run, None
