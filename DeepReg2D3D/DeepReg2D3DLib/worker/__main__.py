@@ -10,6 +10,10 @@ from ..processor_sharing import wait_briefly
 from .arrays import ArrayFolder
 from .server import Engine, Server, own_streams
 
+KERNELS = "64"
+"""Compiled kernels that torch's oneDNN keeps. It makes one for every shape of image and keeps 1024 by default; nearly
+every registration brings new shapes, and the worker would grow by some 40 MB."""
+
 
 def threads_for(processors: int | None) -> int:
     """Compute threads: all processors but one, which stays free for the window that the user looks at."""
@@ -35,6 +39,7 @@ def run(options: argparse.Namespace) -> int:
     threads = str(options.threads if options.threads > 0 else threads_for(os.cpu_count()))
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = threads
+    os.environ.setdefault("DNNL_PRIMITIVE_CACHE_CAPACITY", KERNELS)
     wait_briefly()
     source, sink = own_streams()
     if options.folder is None:
