@@ -4,8 +4,9 @@ import pytest
 import torch
 from DeepReg2D3DLib.engine.camera import Camera
 from DeepReg2D3DLib.engine.drr import DrrRenderer
+from DeepReg2D3DLib.engine.edge_correlation import correlation_over_shifts
 from DeepReg2D3DLib.engine.poses import exp_rotation, make_pose, motion_about
-from DeepReg2D3DLib.engine.search import SearchSettings, correlation_over_shifts, search_candidates
+from DeepReg2D3DLib.engine.search import SearchSettings, search_candidates
 from DeepReg2D3DLib.engine.surface import SurfacePoints
 from DeepReg2D3DLib.engine.xray import XRay
 

@@ -2,15 +2,10 @@
 
 import pytest
 import torch
-from DeepReg2D3DLib.engine.case_file import load_case
-from DeepReg2D3DLib.engine.geometry_file import load_geometry
 from DeepReg2D3DLib.engine.presets import ACCURATE, with_automatic_start
 from DeepReg2D3DLib.engine.registration import register
-from DeepReg2D3DLib.engine.search import LOOKING
-from DeepReg2D3DLib.engine.setup import RegistrationSetup
-from DeepReg2D3DLib.engine.volume_io import load_volume
-from DeepReg2D3DLib.engine.watch import watched_by, working_on
-from DeepReg2D3DLib.engine.xray_io import load_xray
+from DeepReg2D3DLib.engine.watch import LOOKING, watched_by, working_on
+from DeepReg2D3DLib.evaluation.trials import prepared_case
 
 
 class Enough(Exception):
@@ -40,9 +35,7 @@ def _end(words):
 
 @pytest.mark.parametrize("preset", [ACCURATE, with_automatic_start(ACCURATE)], ids=["search", "all around"])
 def test_a_search_can_be_ended_after_a_part_of_it(small_case, preset):
-    case = load_case(small_case)
-    view = load_geometry(case.geometry)[0]
-    setup = RegistrationSetup.prepare(load_volume(case.ct), "cpu")
+    case, _, xrays, setup = prepared_case(small_case, "cpu")
     told = []
 
     def watch(words):
@@ -50,9 +43,8 @@ def test_a_search_can_be_ended_after_a_part_of_it(small_case, preset):
         if len(told) == 3:
             raise Enough
 
-    xrays = [load_xray(view.image, view.camera, view.image_kind)]
     start = torch.as_tensor(case.starts[0][1])
-    run = register(None, xrays, start, method="dppc", preset=preset, setup=setup)
+    run = register(None, xrays[:1], start, method="dppc", preset=preset, setup=setup)
     with watched_by(watch), pytest.raises(Enough):
         for _ in run:
             pass

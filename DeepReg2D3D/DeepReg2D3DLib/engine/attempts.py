@@ -27,10 +27,9 @@ def planned_attempts(preset: Preset, sees_far: bool) -> list[Attempt]:
     nearer = [Attempt(settings, goes_on=True) for settings in preset.again[-1:]]
     if preset.wide is not None:
         return [Attempt(preset.search, preset.wide), *nearer]
-    if sees_far:
-        attempts = [Attempt(), *(Attempt(settings) for settings in preset.again or (preset.search,))]
-    else:
-        attempts = [Attempt(preset.search), *(Attempt(settings) for settings in preset.again)]
+    searches = preset.again or (preset.search,) if sees_far else (preset.search, *preset.again)
+    attempts = [Attempt()] if sees_far else []
+    attempts += [Attempt(settings) for settings in searches]
     if preset.last_resort is not None:
         attempts += [Attempt(preset.search, preset.last_resort), *nearer]
     return attempts

@@ -30,10 +30,10 @@ from .ppc import SolverSettings, solve_motion
 from .presets import Preset, get_preset
 from .region import field_is_empty, refuse_source_inside
 from .rivals import judged_poses
-from .search import LOOKING, Candidate, SearchSettings, search_candidates
+from .search import Candidate, SearchSettings, search_candidates
 from .setup import RegistrationSetup
 from .volume import Volume
-from .watch import working_on
+from .watch import LOOKING, working_on
 from .wide_search import WideSettings, wide_candidates
 from .xray import XRay
 
@@ -141,27 +141,31 @@ class _Registration:
         first = self.preset.levels[0]
         motion_mm = 0.0 if attempt.search is None else self._search(attempt.search, attempt.wide)
         if motion_mm > 0 or self.index > 1:  # the views lie where the start or an earlier attempt left them
-            try:
-                views = self._views(first.long_side, first.margin_mm)
-            except DegenerateError:
-                self.outcome = self._lost(views, "the CT left the X-ray's field")
+            views = self._views_anew(views, first)
+            if views is None:
                 return
-            self._measure(views)
         if motion_mm > 0:
             yield self._record(views, motion_mm)
         for number, level in enumerate(self.preset.levels):
             if number > 0:
-                try:
-                    views = self._views(level.long_side, level.margin_mm)
-                except DegenerateError:
-                    self.outcome = self._lost(views, "the CT left the X-ray's field")
+                views = self._views_anew(views, level)
+                if views is None:
                     return
-                self._measure(views)
             last = number == len(self.preset.levels) - 1
             yield from self._level(views, level, number, last)
             if not (last or final) and self._astray():
                 self.outcome = self._lost(views, "the CT and the X-ray have no edges in common there")
                 return
+
+    def _views_anew(self, views: list[LevelView], level: Level) -> list[LevelView] | None:
+        """A level's views at the pose, rendered; None, and the attempt is lost, where they show nothing of the CT."""
+        try:
+            anew = self._views(level.long_side, level.margin_mm)
+        except DegenerateError:
+            self.outcome = self._lost(views, "the CT left the X-ray's field")
+            return None
+        self._measure(anew)
+        return anew
 
     def _astray(self) -> bool:
         """Whether a coarse level has ended where nothing fits."""

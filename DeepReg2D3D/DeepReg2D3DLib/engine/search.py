@@ -16,19 +16,11 @@ import torch
 from torch import Tensor
 
 from .drr import DrrRenderer
-from .edge_correlation import correlation_over_shifts
 from .level import Level
 from .poses import invert_pose, motion_about, transform_points
 from .surface import SurfacePoints
-from .truncation import away_from_box_edges
-from .turned_pictures import turned_in_plane, turned_pictures
-from .watch import working_on
+from .turned_pictures import turned_correlations
 from .xray import XRay
-
-LOOKING = "Looking for a better start"
-"""What a search is working on, for people."""
-MOSTLY_INSIDE = 0.9
-"""Pixels of a turned picture count from this share of valid pixels on that they were made of."""
 
 
 @dataclass(frozen=True)
@@ -88,25 +80,10 @@ def search_candidates(
     rendered = torch.stack(list(_turned(ct_to_world, to_world[:3, :3], centre, settings)))
     pixel = depth / float(camera.intrinsics[1, 1])
     largest = max(2, min(round(settings.largest_shift_mm / pixel), max(camera.size) - 1))
-    scores, turned = [], []
-    with torch.no_grad():
-        for chunk in rendered.split(16):
-            working_on(LOOKING)
-            ct_to_camera = camera.ct_to_camera(chunk)
-            drr = renderer(ct_to_camera, camera.intrinsics, camera.size).to(torch.float32)
-            inside = torch.ones_like(drr)
-            if corners is not None:
-                inside = away_from_box_edges(corners, ct_to_camera, camera.intrinsics, camera.size).to(drr)
-            middles = transform_points(ct_to_camera, middle[None])[:, 0]
-            for degrees in (0.0, *(angle for angle in settings.in_plane_deg if angle != 0.0)):
-                angle = math.radians(degrees)
-                picture = turned_pictures(torch.cat([drr, inside], 1), middles, camera.intrinsics, angle)
-                shown = picture[:, 1:] > MOSTLY_INSIDE
-                scores.append(correlation_over_shifts(picture[:, :1], xray.line_integral, xray.mask, largest, shown))
-                turned.append(turned_in_plane(chunk, to_world[:3, :3], centre.expand(len(chunk), 3), angle))
-    poses = torch.cat(turned)
-    best, turn = torch.cat(scores).max(dim=0)
-    given = float(scores[0][0, largest, largest])
+    angles = (0.0, *(angle for angle in settings.in_plane_deg if angle != 0.0))
+    scores, poses = turned_correlations(xray, renderer, rendered, middle, corners, angles, largest, batch=16)
+    best, turn = scores.max(dim=0)
+    given = float(scores[0, largest, largest])
     start = Candidate(ct_to_world, given)
     candidates = []
     apart = max(2, round(settings.apart_mm / pixel))

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 Watcher = Callable[[str], None]
+LOOKING = "Looking for a better start"
+"""What a search is working on, for people."""
 
 _WATCHER: ContextVar[Watcher | None] = ContextVar("watcher", default=None)
 

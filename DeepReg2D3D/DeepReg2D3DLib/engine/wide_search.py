@@ -16,14 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .edge_correlation import correlation_over_shifts
 from .poses import invert_pose, make_pose, motion_about, transform_points
 from .region import level_xray, pixel_at_depth
-from .search import LOOKING, MOSTLY_INSIDE, Candidate
+from .search import Candidate
 from .setup import RegistrationSetup
-from .truncation import away_from_box_edges
-from .turned_pictures import turned_in_plane, turned_pictures
-from .watch import working_on
+from .turned_pictures import turned_correlations
 from .xray import XRay
 
 
@@ -104,29 +101,20 @@ class _Search:
     def best(self, poses: Tensor, in_plane_deg: Sequence[float]) -> tuple[Tensor, Tensor, Tensor]:
         """Over all shifts (rows, columns) the best correlation, which pose had it, and all poses (M, 4, 4), which are
         the given ones turned about the viewing axis. Only the given ones are rendered; their pictures are turned."""
-        scores, turned = [], []
-        with torch.no_grad():
-            for chunk in poses.split(self.settings.batch):
-                working_on(LOOKING)
-                ct_to_camera = self.camera.ct_to_camera(chunk)
-                drr = self.renderer(ct_to_camera, self.camera.intrinsics, self.camera.size).to(torch.float32)
-                inside = away_from_box_edges(
-                    self.setup.volume.corners, ct_to_camera, self.camera.intrinsics, self.camera.size
-                )
-                both = torch.cat([drr, inside.to(drr)], 1)
-                centres = transform_points(ct_to_camera, self.setup.volume.centre[None])[:, 0]
-                for angle in in_plane_deg:
-                    picture = turned_pictures(both, centres, self.camera.intrinsics, math.radians(angle))
-                    scores.append(
-                        correlation_over_shifts(
-                            picture[:, :1], self.image.line_integral, self.image.mask, self.largest,
-                            picture[:, 1:] > MOSTLY_INSIDE, wide=True,
-                        )
-                    )  # fmt: skip
-                    middles = transform_points(chunk, self.setup.volume.centre[None])[:, 0]
-                    turned.append(turned_in_plane(chunk, self.axes, middles, math.radians(angle)))
-        best, index = torch.cat(scores).max(dim=0)
-        return best, index, torch.cat(turned)
+        volume = self.setup.volume
+        scores, turned = turned_correlations(
+            self.image,
+            self.renderer,
+            poses,
+            volume.centre,
+            volume.corners,
+            in_plane_deg,
+            self.largest,
+            batch=self.settings.batch,
+            wide=True,
+        )
+        best, index = scores.max(dim=0)
+        return best, index, turned
 
     def peaks(self, found: tuple[Tensor, Tensor, Tensor], count: int) -> list[Candidate]:
         """The best places, ``apart_mm`` from each other, as poses."""

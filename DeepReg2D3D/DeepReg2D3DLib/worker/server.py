@@ -258,9 +258,7 @@ class Server:
         try:
             iteration = self._next(run)
         except _Cancelled:
-            self._mailbox.take_cancel()
-            self._end_run("cancelled", "Stopped by the user.")
-            return
+            return  # the cancel is still in the mailbox, and ends the run as between two iterations
         except Exception as error:
             if out_of_gpu_memory(error) and self._engine.fall_back_to_cpu():
                 self._tell_fallback()
