@@ -18,6 +18,7 @@ from .attempts import Attempt, planned_attempts
 from .confidence import judge_result, no_confidence
 from .contours import ContourPoints
 from .correspondences import Matches, Progress, Scene
+from .depth_look import DISTANCES, best_in_depth
 from .errors import DegenerateError, InputError
 from .extrapolation import DEPTH_WEIGHT, Extrapolation
 from .iteration import Iteration, Outcome, ViewState
@@ -152,8 +153,9 @@ class _Registration:
                 if views is None:
                     return
             last = number == len(self.preset.levels) - 1
+            before = self.pose
             yield from self._level(views, level, number, last)
-            if not (last or final) and self._astray():
+            if not last and self._astray(moved=self.pose is not before) and not final:
                 self.outcome = self._lost(views, "the CT and the X-ray have no edges in common there")
                 return
 
@@ -167,11 +169,15 @@ class _Registration:
         self._measure(anew)
         return anew
 
-    def _astray(self) -> bool:
-        """Whether a coarse level has ended where nothing fits."""
+    def _astray(self, moved: bool) -> bool:
+        """Whether a coarse level has ended where nothing fits. Where it has ``moved`` the CT, this moves it on to the
+        distance from the source that fits best."""
         judged = self.preset.search or SearchSettings()
-        found = judged_poses(self.setup, self.xrays, [self.pose], judged.judged_side, judged.judged_margin_mm)
-        return not found[0] > ASTRAY_BELOW
+        shares = DISTANCES if moved else ()
+        self.pose, found = best_in_depth(
+            self.setup, self.xrays, self.pose, judged.judged_side, judged.judged_margin_mm, shares
+        )
+        return not found > ASTRAY_BELOW
 
     def _level(self, views: list[LevelView], level: Level, number: int, last: bool) -> Iterator[Iteration]:
         pixel = min(view.pixel_mm for view in views)

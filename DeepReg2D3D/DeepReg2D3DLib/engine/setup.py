@@ -11,6 +11,8 @@ from .volume import Volume
 
 LADDER = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
 """Voxel sizes that renderers come in, in multiples of the CT's finest spacing (0.5 mm or more)."""
+COARSEST = 1.3
+"""Voxels are at most this many pixels large, as seen: finer ones take longer and find the same poses."""
 MOST_VOXELS = 64_000_000
 
 
@@ -35,10 +37,10 @@ class RegistrationSetup:
         return cls(body, surface, resolved)
 
     def renderer(self, pixel_mm: float) -> DrrRenderer:
-        """A renderer for pixels of ``pixel_mm`` at the CT: voxels no coarser than those, and no finer than the CT's."""
+        """A renderer for pixels of ``pixel_mm`` at the CT: voxels hardly larger than those, no finer than the CT's."""
         finest = max(min(self.volume.spacing), 0.5)
         extent = [n * s for n, s in zip(self.volume.shape[::-1], self.volume.spacing, strict=True)]
-        fitting = [finest * step for step in LADDER if finest * step <= pixel_mm] or [finest]
+        fitting = [finest * step for step in LADDER if finest * step <= COARSEST * pixel_mm] or [finest]
         spacing = fitting[-1]
         while extent[0] * extent[1] * extent[2] / spacing**3 > MOST_VOXELS:
             spacing *= 1.1
