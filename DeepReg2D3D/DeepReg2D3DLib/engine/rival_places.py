@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from .edge_correlation import correlation_over_shifts
+from .picture_shifts import separate_peaks, shifted_pose
 from .poses import invert_pose, motion_about, transform_points
 from .region import depth_of, level_xray, pixel_at_depth, region_of_interest
 from .setup import RegistrationSetup
@@ -66,14 +67,9 @@ def rival_places(setup: RegistrationSetup, xray: XRay, ct_to_world: Tensor) -> P
     here = float(scores[:, around, around].max())
     best, turn = scores.max(dim=0)
     best[largest - far : largest + far + 1, largest - far : largest + far + 1] = -1.0
-    found, heights = [], []
-    for _ in range(PLACES):
-        row, column = divmod(int(best.argmax()), best.shape[1])
-        heights.append(float(best[row, column]))
-        shift = torch.tensor([column - largest, row - largest, 0.0], dtype=torch.float64)
-        shift[:2] *= depth / camera.intrinsics.diagonal()[:2]
-        moved = poses[int(turn[row, column])].clone()
-        moved[:3, 3] += axes @ shift
-        found.append(moved)
-        best[max(0, row - far) : row + far + 1, max(0, column - far) : column + far + 1] = -1.0
-    return Places(here, found, heights)
+    peaks = separate_peaks(best, PLACES, far)
+    found = [
+        shifted_pose(poses[int(turn[row, column])], camera, column - largest, row - largest, depth)
+        for row, column, _ in peaks
+    ]
+    return Places(here, found, [score for *_, score in peaks])

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from .drr import DrrRenderer
 from .level import Level
+from .picture_shifts import separate_peaks, shifted_pose
 from .poses import invert_pose, motion_about, transform_points
 from .surface import SurfacePoints
 from .turned_pictures import turned_correlations
@@ -86,19 +87,11 @@ def search_candidates(
     given = float(scores[0, largest, largest])
     start = Candidate(ct_to_world, given)
     candidates = []
-    apart = max(2, round(settings.apart_mm / pixel))
-    for _ in range(settings.candidates):
-        flat = int(best.argmax())
-        row, column = divmod(flat, best.shape[1])
-        score = float(best[row, column])
+    for row, column, score in separate_peaks(best, settings.candidates, max(2, round(settings.apart_mm / pixel))):
         if score < given + settings.least_gain or (candidates and score < settings.rival * candidates[0].score):
             break
-        shift = torch.tensor([column - largest, row - largest, 0.0], dtype=torch.float64)
-        shift[:2] *= depth / camera.intrinsics.diagonal()[:2]
-        found = poses[int(turn[row, column])].clone()
-        found[:3, 3] += to_world[:3, :3] @ shift
+        found = shifted_pose(poses[int(turn[row, column])], camera, column - largest, row - largest, depth)
         candidates.append(Candidate(found, score))
-        best[max(0, row - apart) : row + apart + 1, max(0, column - apart) : column + apart + 1] = -1.0
     return [start, *candidates]
 
 

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .picture_shifts import separate_peaks, shifted_pose
 from .poses import invert_pose, make_pose, motion_about, transform_points
 from .region import level_xray, pixel_at_depth
 from .search import Candidate
@@ -118,22 +119,18 @@ class _Search:
 
     def peaks(self, found: tuple[Tensor, Tensor, Tensor], count: int) -> list[Candidate]:
         """The best places, ``apart_mm`` from each other, as poses."""
-        best, turn, poses = found[0].clone(), found[1], found[2]
+        best, turn, poses = found
         ct_to_camera = self.camera.ct_to_camera(poses)
         depths = ct_to_camera[:, 2, :3] @ self.setup.volume.centre + ct_to_camera[:, 2, 3]
         apart = max(2, round(self.settings.apart_mm / pixel_at_depth(self.image, float(depths.median()))))
         peaks: list[Candidate] = []
-        for _ in range(count):
-            row, column = divmod(int(best.argmax()), best.shape[1])
-            if peaks and float(best[row, column]) < self.settings.rival * peaks[0].score:
+        for row, column, score in separate_peaks(best, count, apart):
+            if peaks and score < self.settings.rival * peaks[0].score:
                 break
             index = int(turn[row, column])
-            shift = torch.tensor([column - self.largest, row - self.largest, 0.0], dtype=torch.float64)
-            shift[:2] *= depths[index] / self.camera.intrinsics.diagonal()[:2]
-            pose = poses[index].clone()
-            pose[:3, 3] += self.axes @ shift
-            peaks.append(Candidate(pose, float(best[row, column])))
-            best[max(0, row - apart) : row + apart + 1, max(0, column - apart) : column + apart + 1] = -1.0
+            columns, rows = column - self.largest, row - self.largest
+            pose = shifted_pose(poses[index], self.camera, columns, rows, float(depths[index]))
+            peaks.append(Candidate(pose, score))
         return peaks
 
 
