@@ -290,6 +290,37 @@ def test_exact_steps_run_whatever_moves(setup, ap):
     assert len(list(register(None, [ap], TRUTH, method="dppc", preset=ten, setup=setup))) == 11
 
 
+def test_a_result_that_is_not_judged_is_the_same_pose_without_a_confidence(setup, ap):
+    plain = dataclasses.replace(QUICK, judged=False)
+    judged, unjudged = (
+        list(register(None, [ap], start(), method="dppc", preset=preset, setup=setup))[-1] for preset in (QUICK, plain)
+    )
+    assert judged.confidence is not None and unjudged.confidence is None
+    assert torch.equal(judged.ct_to_world, unjudged.ct_to_world)
+    assert unjudged.final and unjudged.status in ("converged", "stopped")
+
+
+def test_a_distance_that_a_coarse_level_gets_wrong_is_put_right_before_the_next(setup, ap):
+    class NearerAtFirst:
+        def find(self, scene):
+            flow = torch.zeros_like(scene.contour.pixels)
+            if not scene.progress.last_level:
+                w = scene.points_in_camera
+                nearer = scene.camera.intrinsics.to(w) @ (w + torch.tensor([0.0, 0.0, -36.0])).T
+                flow = (nearer[:2] / nearer[2]).T - scene.contour.pixels
+            return Matches.from_flow(scene.contour, flow, torch.ones(len(flow)))
+
+    first, second = QUICK.levels
+    preset = dataclasses.replace(
+        QUICK, levels=(dataclasses.replace(first, steps=1, damping=(1e-7, 1e-7)), second), judged=False
+    )
+    method = Method("nearer at first", NearerAtFirst())
+    _, coarse, *_, last = register(None, [ap], TRUTH, method=method, preset=preset, setup=setup)
+    depths = [float(ap.camera.ct_to_camera(each)[2, 3]) for each in (TRUTH, coarse.ct_to_world, last.ct_to_world)]
+    assert depths[1] < depths[0] - 20
+    assert abs(depths[2] - depths[0]) < 8
+
+
 def test_closing_the_generator_stops_the_run(setup, ap):
     run = register(None, [ap], start(), method="dppc", preset=QUICK, setup=setup)
     assert next(run).index == 0 and next(run).index == 1

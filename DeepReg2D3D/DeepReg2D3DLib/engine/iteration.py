@@ -40,7 +40,7 @@ class Iteration:
 
     ct_to_world (4, 4) float64 after the step; motion_mm: mean displacement of the contour points in the step; points:
     correspondences with weight above 0.01; similarity: gradient NCC inside the valid mask, mean over views; confidence:
-    how far to trust the result, in the final record only.
+    how far to trust the result, in the final record only, where the preset judges it.
     """
 
     index: int
@@ -57,8 +57,8 @@ class Iteration:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an attempt came to: its last record (not final yet), status and confidence."""
+    """What an attempt came to: its last record (not final yet), status and confidence, if that was asked for."""
 
     record: Iteration
     status: str
-    confidence: Confidence
+    confidence: Confidence | None

@@ -19,7 +19,7 @@ class Preset:
     (None: the same as everybody). search: what looks for a better start before the first step (None: nothing); wide:
     what looks farther before that, for a first pose that is hardly more than a guess; again: how to search once
     more, and again, when a result leaves doubt; last_resort: what looks farther than the searches when doubt is left
-    after all of them.
+    after all of them; judged: whether a result is told how far to trust it (without, every result counts).
     """
 
     name: str
@@ -31,6 +31,7 @@ class Preset:
     again: tuple[SearchSettings, ...] = ()
     last_resort: WideSettings | None = None
     exact_steps: bool = False
+    judged: bool = True
     least_motion_mm: float = 0.03
     """The registration has converged when a step on the last level moves the contours by less than this, as seen: but
     not before two steps have been extrapolated."""

@@ -126,6 +126,9 @@ class _Registration:
             self.pose = self.outcome.record.ct_to_world if attempt.goes_on else self.start
             yield from self._attempt(views, attempt, final=not attempts)
             ended = self.outcome
+            if ended.confidence is None:
+                best = ended
+                break
             if best is None or ended.confidence.probability > best.confidence.probability + CLEARLY_BETTER:
                 best = ended
             if not ended.confidence.place_in_doubt:
@@ -211,6 +214,8 @@ class _Registration:
     def _judged(self, record: Iteration, finished: bool) -> Outcome:
         if self.points < FEWEST_POINTS:
             confidence = no_confidence("too few correspondences were left in the last step")
+        elif not self.preset.judged:
+            return Outcome(record, "converged" if finished else "stopped", None)
         else:
             # With the automatic start only the orientation of the given pose means anything.
             given = self.start if self.preset.wide is None else None

@@ -69,7 +69,7 @@ def view_agreements(
 ) -> list[ViewAgreement]:
     """How each view stands to the pose (4, 4) of a joint registration: one short registration a view, from there."""
     preset = get_preset(preset) if isinstance(preset, str) else preset
-    last = replace(preset, search=None, wide=None, levels=preset.levels[-1:], exact_steps=False)
+    last = replace(preset, search=None, wide=None, levels=preset.levels[-1:], exact_steps=False, judged=False)
     points = setup.surface.points[:: max(1, len(setup.surface) // POINTS)].to("cpu", torch.float64)
     agreements = []
     for xray in xrays:
