@@ -12,7 +12,7 @@ import pytest
 from DeepReg2D3DLib.worker import link
 from DeepReg2D3DLib.worker.arrays import ArrayFolder
 from DeepReg2D3DLib.worker.client import EngineClient
-from DeepReg2D3DLib.worker.transports import SubprocessTransport
+from DeepReg2D3DLib.worker.subprocess_transport import SubprocessTransport
 
 FAKE = Path(__file__).with_name("fake_worker.py")
 CAMERA = {

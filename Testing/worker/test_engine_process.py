@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from DeepReg2D3DLib.worker.client import EngineClient
-from DeepReg2D3DLib.worker.transports import SubprocessTransport
+from DeepReg2D3DLib.worker.subprocess_transport import SubprocessTransport
 
 
 class Signals:

@@ -10,7 +10,6 @@ import logging
 import os
 import signal
 import time
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -116,7 +115,7 @@ class WorkerLink:
             return
         if self._transport is not None:  # still ending, and removing its folder: the new one gets another
             self._end()
-        token = uuid.uuid4().hex
+        token = os.urandom(16).hex()
         self.folder.claim(token)
         self._buffer, self._log_tail, self._gave_up = b"", "", ""
         self._closing = self._became_ready = self._interrupted = False
