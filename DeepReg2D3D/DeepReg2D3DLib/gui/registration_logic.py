@@ -101,6 +101,11 @@ class RegistrationLogic(InputActions, PoseActions):
         self.session.inputs.send_now()
         self.inputsChanged.emit()
 
+    def checkMissingRequirements(self) -> None:
+        """Asks anew for those that weren't installed: they may have been meanwhile, elsewhere."""
+        if self._missing:
+            self.requirementsChanged()
+
     def startEngine(self) -> None:
         """Starts the engine (or starts it anew after a failure) and hands it the inputs."""
         if self.client.state == "failed":
