@@ -89,7 +89,7 @@ class PoseActions:
         self._wait(lambda: bool(done), wait, lambda: None, seconds=600.0)
 
     def stopAutomaticStart(self) -> None:
-        """Gives up looking; the pose stays. The engine is started again, which takes some seconds."""
+        """Gives up looking; the pose stays."""
         if self.searching:
             self.client.interrupt()
 
