@@ -397,6 +397,52 @@ def test_a_replay_without_pictures_asks_for_them(loaded):
     assert shown == [0, 1] and loaded.client.renders[-1][0][0, 3] == 1
 
 
+def iterations_of(session, count: int) -> list[IterationResult]:
+    """Iterations of "run1" with pictures that differ in their values."""
+    found = []
+    for index in range(count):
+        views = []
+        for node, name in session.inputs.named_xrays():
+            camera = camera_of(node)
+            drr = np.full((camera.rows, camera.columns), float(index), np.float32)
+            views.append(ViewFrame(name, camera.to_json(), drr, bone=drr))
+        found.append(IterationResult("run1", index, np.eye(4), 1.0, 9, 0.5, 0.1, False, "", tuple(views)))
+    return found
+
+
+def drawn_values(session) -> list:
+    """What the first pixel of each overlay's picture says; None without a picture."""
+    frames = [overlay._frame for overlay in session.live.overlays.values()]
+    return [None if frame is None else float(frame.drr[0, 0]) for frame in frames]
+
+
+def test_who_comes_back_during_a_run_sees_its_last_picture(loaded):
+    loaded.run.start("dppc", "fast", "cpu")
+    for iteration in iterations_of(loaded, 3):
+        loaded.client.iteration.emit(iteration)
+    asked = len(loaded.client.renders)
+    loaded.leave_views()
+    loaded.later.run()
+    assert not loaded.live.overlays
+    loaded.enter_views()
+    loaded.later.run()
+    assert drawn_values(loaded) == [2.0, 2.0]
+    assert len(loaded.client.renders) == asked  # the engine is busy with the run
+
+
+def test_who_comes_back_to_a_replay_sees_what_was_replayed(loaded):
+    loaded.run.start("dppc", "fast", "cpu")
+    for iteration in iterations_of(loaded, 3):
+        loaded.client.iteration.emit(iteration)
+    loaded.client.finished.emit(RunResult("run1", "converged", np.eye(4), 2, 1.0, ""))
+    loaded.run.show(1)
+    loaded.leave_views()
+    loaded.later.run()
+    loaded.enter_views()
+    loaded.later.run()
+    assert drawn_values(loaded) == [1.0, 1.0]
+
+
 def test_moving_the_ct_ends_a_replay(loaded):
     recording = RunRecording(loaded.scene, "Registration")
     for index in range(3):

@@ -122,6 +122,21 @@ class RunControl:
             self.recording.select(index)
         self.shown.emit(index)
 
+    def redraw(self) -> None:
+        """Draws again what the views show of a run or its replay, after they were made anew.
+
+        While the overlays are held nobody else draws them, and the next iteration may be long in coming.
+        """
+        if not self._live.held:
+            return
+        if self.state == "idle":
+            self.show(self._shown)
+            return
+        for iteration in reversed(self.iterations):
+            if any(view.drr is not None or view.bone is not None for view in iteration.views):
+                self._live.draw(iteration.views, iteration.pose)
+                return
+
     def adopt(self, sequence) -> None:
         """Takes over the record of a scene that was loaded, so that it replays."""
         if self.recording is not None or self.state != "idle" or sequence is None:

@@ -235,6 +235,7 @@ class Session:
         self._attach_later = None
         self._remove_interactions()
         self.live.rebuild()
+        self.run.redraw()
         self.landmarks.show_in(self.layout.shown())
         self.projections.show_in(self.layout.shown())
         for node, slice_node in self.layout.shown():
