@@ -65,11 +65,18 @@ def test_what_a_run_is_at_work_on_is_told(sample, ui, click, host):
     before = ui.engineStateLabel.text
     client.progress.emit("Looking for a better start...", None)
     assert ui.runProgressBar.format == ui.engineStateLabel.text == "Looking for a better start..."
+    sample.panel.update()  # as on coming back to the module: it is told once
+    assert ui.runProgressBar.format == ui.engineStateLabel.text == "Looking for a better start..."
     client.progress.emit("", 1.0)
     assert ui.engineStateLabel.text == before != "Looking for a better start..."
     count = len(run.iterations)
     assert host.wait_for(lambda: len(run.iterations) > count or run.state == "idle", 180)
     assert ui.runProgressBar.format != "Looking for a better start..."
+    client.progress.emit("Looking for a better start...", None)
+    click(ui.stopButton)
+    assert host.wait_for(lambda: run.state == "idle", 30)
+    click(ui.registerButton)  # what the run before was at work on is over
+    assert ui.runProgressBar.format == "Starting..."
     click(ui.stopButton)
     assert host.wait_for(lambda: run.state == "idle", 30)
 

@@ -47,6 +47,16 @@ def test_one_section_an_event(opening, host, monkeypatch):
     assert seen[:9] == [1, 2, 3, 4, 5, 6, 7, 8, 9]
 
 
+def test_nothing_can_be_clicked_before_everything_is_there(opening, host):
+    engine, *_others = opening.panel._sections
+    opening.parent.show()
+    assert not engine.widget.isEnabled()
+    assert not engine.ui.engineInstallButton.isVisible()  # whether it is needed is not known yet
+    assert host.wait_for(lambda: opening.panel.is_complete, 10)
+    assert all(section.widget.isEnabled() for section in opening.panel.sections)
+    assert EveryWidget(opening).loadSampleButton.isEnabled()
+
+
 def test_opening_does_not_look_for_packages(opening, host):
     assert opening.logic._missing is None
     assert host.wait_for(lambda: opening.panel.is_complete, 10)

@@ -97,12 +97,15 @@ class Panel:
 
     def _build(self, kind) -> None:
         section = kind(self.logic, self._resource_path)
+        section.widget.setEnabled(False)  # nothing of it answers before everything is there
         self._layout.insertWidget(self._layout.count() - 1, section.widget)  # above the stretch
         self._sections.append(section)
 
     def _finish(self) -> None:
         self._folding = Folding(self._sections)
         self._bind_all()
+        for section in self._sections:
+            section.widget.setEnabled(True)
 
     def bind(self, parameters) -> None:
         """Binds all sections to the parameter node (None unbinds)."""
