@@ -60,7 +60,7 @@ class RegistrationLogic(InputActions, PoseActions):
         )
         self.parameters = None
         self.sampleTruth = None
-        self.searching = False
+        self._search: list | None = None  # where the automatic start that is looking puts its answer
         self.landmarkFit = None
         self._syncing = False
         self._deferred = None
@@ -129,8 +129,10 @@ class RegistrationLogic(InputActions, PoseActions):
         """Follows this parameter node (a `DeepReg2D3DParameterNode`) from now on; None lets go of all nodes."""
         self.parameters = parameters
         if parameters is None:
+            self._abandon_search()
             self.session.close()
             self.client.forget()
+            self.message.emit("")
         self.sync()
 
     def sync(self) -> None:
@@ -145,6 +147,7 @@ class RegistrationLogic(InputActions, PoseActions):
         try:
             ct = parameters.ct
             if self.session.ct is not None and ct is not self.session.ct:  # what was found was about another CT
+                self._abandon_search()
                 parameters.result = parameters.weights = ""
                 self.adaptation.discard()
                 parameters.parameterNode.SetNodeReferenceID(RECORD, None)
