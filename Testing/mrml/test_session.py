@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import slicer
 import vtk
+from DeepReg2D3DLib.mrml.ct import ct_grid
 from DeepReg2D3DLib.mrml.frames import grid_to_ras, matrix_from_vtk, vtk_from_matrix
 from DeepReg2D3DLib.mrml.geometry_display import extent_of
 from DeepReg2D3DLib.mrml.layout import composite_of
 from DeepReg2D3DLib.mrml.live import OverlayOptions
-from DeepReg2D3DLib.mrml.recording import RunRecording
+from DeepReg2D3DLib.mrml.recording import RunRecording, recorded_poses
 from DeepReg2D3DLib.mrml.region import new_box
 from DeepReg2D3DLib.mrml.session import Session, SessionOptions
 from DeepReg2D3DLib.mrml.view_interaction import ViewInteraction
@@ -162,6 +164,34 @@ def test_a_pose_hardened_by_the_user_is_used_up(loaded):
     loaded.ct.GetIJKToRASMatrix(world)
     assert matrix_from_vtk(world)[0, 3] == pytest.approx(-5.0)  # RAS
     assert loaded.client.cts[-1][0, 3] == pytest.approx(5.0)
+
+
+@pytest.mark.parametrize("by", ["the module", "the user"])
+def test_a_record_follows_a_hardened_pose(loaded, by):
+    loaded.run.start("dppc", "fast", "cpu")
+    first = loaded.pose.pose.copy()
+    for iteration in iterations_of(loaded, 3):
+        pose = first.copy()
+        pose[1, 3] = iteration.index
+        loaded.client.iteration.emit(replace(iteration, pose=pose))
+    loaded.client.finished.emit(RunResult("run1", "converged", pose, 2, 1.0, ""))
+    grid = ct_grid(loaded.ct)
+    before = [each.pose @ grid for each in loaded.run.iterations]
+    said = []
+    loaded.hardened.connect(said.append)
+    if by == "the module":
+        loaded.harden()
+    else:
+        loaded.ct.HardenTransform()
+    loaded.later.run()
+    assert len(said) == 1 and said[0] == pytest.approx(pose)
+    now = ct_grid(loaded.ct)
+    assert not np.allclose(now, grid)
+    for index, (iteration, place) in enumerate(zip(loaded.run.iterations, before, strict=True)):
+        np.testing.assert_allclose(iteration.pose @ now, place, atol=1e-6)
+        np.testing.assert_allclose(recorded_poses(loaded.run.recording.sequence)[index], iteration.pose, atol=1e-6)
+    loaded.run.revert()
+    np.testing.assert_allclose(loaded.pose.pose @ now, first @ grid, atol=1e-6)
 
 
 def test_an_xray_or_a_single_slice_is_no_ct(loaded, scene):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import vtk
@@ -156,6 +157,15 @@ class RunControl:
         self._keep(None)
         self._live.held = False
         self.changed.emit()
+
+    def follow_hardening(self, pose: np.ndarray) -> None:
+        """The pose (4, 4) was written into the CT: the record moves the CT as it is now to the same places."""
+        back = np.linalg.inv(pose)
+        self.iterations = [replace(iteration, pose=iteration.pose @ back) for iteration in self.iterations]
+        if self.start_pose is not None:
+            self.start_pose = self.start_pose @ back
+        if self.recording is not None:
+            self.recording.follow_hardening(pose)
 
     def _keep(self, recording: RunRecording | None) -> None:
         """Another record, with its plot; the record before stays in the scene, its plot doesn't."""
