@@ -8,7 +8,6 @@ import qt
 import slicer
 import vtk
 from DeepReg2D3DLib.gui.choices import CtDisplay, Device, Method, OverlayMode, Preset, defaultMethod
-from DeepReg2D3DLib.gui.panel import Panel
 from DeepReg2D3DLib.gui.registration_logic import RegistrationLogic
 from DeepReg2D3DLib.mrml.layout import RegistrationLayout
 from slicer import vtkMRMLLinearTransformNode, vtkMRMLScalarVolumeNode
@@ -190,6 +189,8 @@ class DeepReg2D3DWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         return resourceFile(slicer.util.modulePath(self.moduleName), filename)
 
     def setup(self):
+        from DeepReg2D3DLib.gui.panel import Panel
+
         ScriptedLoadableModuleWidget.setup(self)
         self.logic = DeepReg2D3DLogic()
         self.panel = Panel(self.logic, self.layout, self.resourcePath)
@@ -220,8 +221,7 @@ class DeepReg2D3DWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             return
         if self.logic.parameters is None:
             self.useParameters()
-        if self.logic.missingRequirements():  # they may have been installed elsewhere meanwhile
-            self.logic.requirementsChanged()
+        self.logic.checkMissingRequirements()
         self.logic.session.enter_views()
         self.panel.update()
 

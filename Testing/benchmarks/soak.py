@@ -28,7 +28,7 @@ from bench_tools import machine, parsed, parser_of, run, told, write_report
 from DeepReg2D3DLib.engine.geometry_file import load_geometry
 from DeepReg2D3DLib.worker.client import EngineClient
 from DeepReg2D3DLib.worker.session_files import camera_to_json
-from DeepReg2D3DLib.worker.transports import SubprocessTransport
+from DeepReg2D3DLib.worker.subprocess_transport import SubprocessTransport
 from small_case import start_pose, write_small_case
 
 HANG_SECONDS = 180.0

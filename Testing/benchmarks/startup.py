@@ -19,7 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from bench_tools import LIBRARY, best_seconds, machine, parsed, parser_of, run, told, write_report
 from DeepReg2D3DLib.worker.client import EngineClient
-from DeepReg2D3DLib.worker.transports import SubprocessTransport
+from DeepReg2D3DLib.worker.subprocess_transport import SubprocessTransport
 
 TORCH = "import torch"
 PROGRAMS = {

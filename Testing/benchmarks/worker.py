@@ -30,7 +30,7 @@ from DeepReg2D3DLib.engine.volume_io import load_volume
 from DeepReg2D3DLib.engine.xray import XRay
 from DeepReg2D3DLib.worker.client import EngineClient
 from DeepReg2D3DLib.worker.session_files import camera_from_json
-from DeepReg2D3DLib.worker.transports import SubprocessTransport
+from DeepReg2D3DLib.worker.subprocess_transport import SubprocessTransport
 from drr_peers import NanoDrr
 
 LIVE_PX = 256

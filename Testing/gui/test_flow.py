@@ -65,11 +65,18 @@ def test_what_a_run_is_at_work_on_is_told(sample, ui, click, host):
     before = ui.engineStateLabel.text
     client.progress.emit("Looking for a better start...", None)
     assert ui.runProgressBar.format == ui.engineStateLabel.text == "Looking for a better start..."
+    sample.panel.update()  # as on coming back to the module: it is told once
+    assert ui.runProgressBar.format == ui.engineStateLabel.text == "Looking for a better start..."
     client.progress.emit("", 1.0)
     assert ui.engineStateLabel.text == before != "Looking for a better start..."
     count = len(run.iterations)
     assert host.wait_for(lambda: len(run.iterations) > count or run.state == "idle", 180)
     assert ui.runProgressBar.format != "Looking for a better start..."
+    client.progress.emit("Looking for a better start...", None)
+    click(ui.stopButton)
+    assert host.wait_for(lambda: run.state == "idle", 30)
+    click(ui.registerButton)  # what the run before was at work on is over
+    assert ui.runProgressBar.format == "Starting..."
     click(ui.stopButton)
     assert host.wait_for(lambda: run.state == "idle", 30)
 
@@ -107,6 +114,41 @@ def test_scene_close_during_a_run(sample, ui, click, host):
     assert sample.logic.session.ct is None and sample.logic.session.xrays == []
     assert ui.viewsTable.rowCount == 0
     assert not ui.registerButton.isEnabled()
+
+
+@pytest.mark.parametrize("gone", ["scene", "ct"])
+def test_an_automatic_start_ends_with_its_ct(sample, ui, host, gone):
+    import slicer
+
+    logic, told, started = sample.logic, [], []
+    logic.client.ready.connect(started.append)
+
+    def leave(text, _fraction):
+        if text == "Looking for a better start..." and not told:
+            told.append(text)
+            scene = slicer.mrmlScene
+            logic.callLater(0.0, scene.Clear if gone == "scene" else lambda: scene.RemoveNode(logic.session.ct))
+
+    logic.client.progress.connect(leave)
+    logic.automaticStart()  # waits, but not for what will not come
+    assert told and not logic.searching
+    assert host.wait_for(lambda: logic.client.state == "ready", 60)
+    assert ui.poseAutoButton.text == "Automatic start" and not ui.poseAutoButton.isEnabled()
+    host.process_events(0.1)
+    assert logic.session.ct is None and not ui.poseUndoButton.isEnabled()  # nothing was taken over
+    assert not started  # by an engine that was there before
+
+
+def test_a_message_goes_with_its_scene(widget, ui, host):
+    import slicer
+    from PySide6 import QtWidgets
+
+    line = widget.parent.findChild(QtWidgets.QLabel, "messageLabel")
+    widget.logic.message.emit("Saved pose.tfm.")
+    assert line.isVisible()
+    slicer.mrmlScene.Clear()
+    host.process_events(0.02)
+    assert not line.isVisible() and line.text == ""
 
 
 def test_nothing_is_left_behind(sample, host):

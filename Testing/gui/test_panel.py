@@ -174,6 +174,18 @@ def test_a_saved_scene_brings_the_panel_back(widget, ui, click, host, save_scene
     assert (ui.studyFolderEdit.text, ui.studyStartsSpinBox.value, ui.runFileEdit.text) == ("/data/study", 12, "run.dcm")
 
 
+def test_a_view_keeps_its_name_during_a_run(widget, ui, host, monkeypatch):
+    xray, said = add_xray(widget), []
+    widget.logic.message.connect(said.append)
+    host.process_events(0.05)
+    monkeypatch.setattr(widget.logic.session.run, "state", "running")
+    ui.viewsTable.item(0, 0).setText("Frontal")
+    assert xray.GetName() == ui.viewsTable.item(0, 0).text() == "AP" and said
+    monkeypatch.setattr(widget.logic.session.run, "state", "idle")
+    ui.viewsTable.item(0, 0).setText("Frontal")
+    assert xray.GetName() == "Frontal"
+
+
 def test_typing_in_the_middle_of_a_path_keeps_the_cursor(widget, ui, host):
     from PySide6 import QtTest
 

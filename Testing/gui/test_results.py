@@ -76,6 +76,26 @@ def test_a_result_of_another_pose_is_said_to_be(widget, ui, host):
     assert "moved since" in ui.confidenceLabel.text
 
 
+def test_revert_after_hardening_leads_to_where_the_ct_was(widget, ui, click, host):
+    import slicer
+    from DeepReg2D3DLib.mrml.ct import ct_grid
+
+    ct = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "CT")
+    slicer.util.updateVolumeFromArray(ct, np.zeros((4, 5, 6), np.int16))
+    logic = widget.logic
+    logic.parameters.ct = ct
+    host.process_events(0.1)
+    grid, start, end = ct_grid(ct), pose(10.0, (5.0, 0.0, 0.0)), pose(-20.0, (0.0, 7.0, 1.0))
+    logic.setPose(end)
+    record = {"status": "converged", "iterations": 3, "start": start.tolist(), "ct_to_world": end.tolist()}
+    logic.parameters.result = json.dumps(record)
+    click(ui.hardenButton)
+    host.process_events(0.1)
+    assert ct_grid(ct) == pytest.approx(end @ grid) and "moved since" not in ui.confidenceLabel.text
+    click(ui.revertButton)
+    assert logic.pose() @ ct_grid(ct) == pytest.approx(start @ grid)
+
+
 def test_record_is_plain_json(results):
     finished = SimpleNamespace(
         status="converged", text="", report={"confidence": math.nan, "warnings": ["w"]}, iterations=2, seconds=math.nan,

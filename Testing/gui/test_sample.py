@@ -134,6 +134,27 @@ def test_dragging_the_overlay_moves_it_under_the_pointer(sample, host):
     assert session.pose.can_undo
 
 
+def test_the_overlay_follows_while_the_automatic_start_looks_and_it_is_given_up(sample, ui, click, host, monkeypatch):
+    monkeypatch.setattr("DeepReg2D3DLib.worker.link.CANCEL_SECONDS", 60.0)
+    logic, client, told, drawn = sample.logic, sample.logic.client, [], []
+    pid = client.info["pid"]
+    note_told, note_drawn = lambda text, _fraction: told.append(text), lambda result: drawn.append(result.pose)
+    client.progress.connect(note_told)
+    client.rendered.connect(note_drawn)
+    click(ui.poseAutoButton)
+    assert host.wait_for(lambda: "Looking for a better start..." in told, 120)
+    ui.translationRSlider.setValue(ui.translationRSlider.value + 7.0)
+    moved = logic.pose()
+    assert host.wait_for(lambda: any(np.allclose(pose, moved, atol=1e-6) for pose in drawn), 60)
+    assert logic.searching and ui.poseAutoButton.text == "Stop looking"
+    click(ui.poseAutoButton)
+    assert host.wait_for(lambda: not logic.searching, 60)
+    assert client.info["pid"] == pid and logic.session.inputs.ready
+    assert logic.pose() == pytest.approx(moved)
+    client.progress.disconnect(note_told)
+    client.rendered.disconnect(note_drawn)
+
+
 def test_leaving_restores_the_layout(sample, host):
     import slicer
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import slicer
 import vtk
+from DeepReg2D3DLib.mrml.ct import ct_grid
 from DeepReg2D3DLib.mrml.frames import grid_to_ras, matrix_from_vtk, vtk_from_matrix
 from DeepReg2D3DLib.mrml.geometry_display import extent_of
 from DeepReg2D3DLib.mrml.layout import composite_of
 from DeepReg2D3DLib.mrml.live import OverlayOptions
-from DeepReg2D3DLib.mrml.recording import RunRecording
+from DeepReg2D3DLib.mrml.recording import RunRecording, recorded_poses
 from DeepReg2D3DLib.mrml.region import new_box
 from DeepReg2D3DLib.mrml.session import Session, SessionOptions
 from DeepReg2D3DLib.mrml.view_interaction import ViewInteraction
@@ -162,6 +164,34 @@ def test_a_pose_hardened_by_the_user_is_used_up(loaded):
     loaded.ct.GetIJKToRASMatrix(world)
     assert matrix_from_vtk(world)[0, 3] == pytest.approx(-5.0)  # RAS
     assert loaded.client.cts[-1][0, 3] == pytest.approx(5.0)
+
+
+@pytest.mark.parametrize("by", ["the module", "the user"])
+def test_a_record_follows_a_hardened_pose(loaded, by):
+    loaded.run.start("dppc", "fast", "cpu")
+    first = loaded.pose.pose.copy()
+    for iteration in iterations_of(loaded, 3):
+        pose = first.copy()
+        pose[1, 3] = iteration.index
+        loaded.client.iteration.emit(replace(iteration, pose=pose))
+    loaded.client.finished.emit(RunResult("run1", "converged", pose, 2, 1.0, ""))
+    grid = ct_grid(loaded.ct)
+    before = [each.pose @ grid for each in loaded.run.iterations]
+    said = []
+    loaded.hardened.connect(said.append)
+    if by == "the module":
+        loaded.harden()
+    else:
+        loaded.ct.HardenTransform()
+    loaded.later.run()
+    assert len(said) == 1 and said[0] == pytest.approx(pose)
+    now = ct_grid(loaded.ct)
+    assert not np.allclose(now, grid)
+    for index, (iteration, place) in enumerate(zip(loaded.run.iterations, before, strict=True)):
+        np.testing.assert_allclose(iteration.pose @ now, place, atol=1e-6)
+        np.testing.assert_allclose(recorded_poses(loaded.run.recording.sequence)[index], iteration.pose, atol=1e-6)
+    loaded.run.revert()
+    np.testing.assert_allclose(loaded.pose.pose @ now, first @ grid, atol=1e-6)
 
 
 def test_an_xray_or_a_single_slice_is_no_ct(loaded, scene):
@@ -395,6 +425,52 @@ def test_a_replay_without_pictures_asks_for_them(loaded):
     # Slicer's sequence toolbar goes to another one.
     recording.browser.SetSelectedItemNumber(1)
     assert shown == [0, 1] and loaded.client.renders[-1][0][0, 3] == 1
+
+
+def iterations_of(session, count: int) -> list[IterationResult]:
+    """Iterations of "run1" with pictures that differ in their values."""
+    found = []
+    for index in range(count):
+        views = []
+        for node, name in session.inputs.named_xrays():
+            camera = camera_of(node)
+            drr = np.full((camera.rows, camera.columns), float(index), np.float32)
+            views.append(ViewFrame(name, camera.to_json(), drr, bone=drr))
+        found.append(IterationResult("run1", index, np.eye(4), 1.0, 9, 0.5, 0.1, False, "", tuple(views)))
+    return found
+
+
+def drawn_values(session) -> list:
+    """What the first pixel of each overlay's picture says; None without a picture."""
+    frames = [overlay._frame for overlay in session.live.overlays.values()]
+    return [None if frame is None else float(frame.drr[0, 0]) for frame in frames]
+
+
+def test_who_comes_back_during_a_run_sees_its_last_picture(loaded):
+    loaded.run.start("dppc", "fast", "cpu")
+    for iteration in iterations_of(loaded, 3):
+        loaded.client.iteration.emit(iteration)
+    asked = len(loaded.client.renders)
+    loaded.leave_views()
+    loaded.later.run()
+    assert not loaded.live.overlays
+    loaded.enter_views()
+    loaded.later.run()
+    assert drawn_values(loaded) == [2.0, 2.0]
+    assert len(loaded.client.renders) == asked  # the engine is busy with the run
+
+
+def test_who_comes_back_to_a_replay_sees_what_was_replayed(loaded):
+    loaded.run.start("dppc", "fast", "cpu")
+    for iteration in iterations_of(loaded, 3):
+        loaded.client.iteration.emit(iteration)
+    loaded.client.finished.emit(RunResult("run1", "converged", np.eye(4), 2, 1.0, ""))
+    loaded.run.show(1)
+    loaded.leave_views()
+    loaded.later.run()
+    loaded.enter_views()
+    loaded.later.run()
+    assert drawn_values(loaded) == [1.0, 1.0]
 
 
 def test_moving_the_ct_ends_a_replay(loaded):

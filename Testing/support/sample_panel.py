@@ -19,6 +19,7 @@ def opened(host) -> Iterator:
     made = host.load_module(ROOT / "DeepReg2D3D" / "DeepReg2D3D.py")
     made.parent.resize(520, 1500)
     made.parent.show()
+    assert host.wait_for(lambda: made.panel.is_complete, 30)
     host.process_events(0.05)
     yield made
     current = host.widgets[made.moduleName]

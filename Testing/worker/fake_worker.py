@@ -19,6 +19,13 @@ class OutOfMemoryError(RuntimeError):
     """As torch's, known by its name."""
 
 
+def look_about():
+    """A search of half a minute."""
+    for _ in range(3000):
+        working_on("Looking about")
+        time.sleep(0.01)
+
+
 class FakeEngine:
     """``method`` of a run says how it behaves; the CT's and X-rays' names say the same for loading."""
 
@@ -46,6 +53,8 @@ class FakeEngine:
             means = [float(self.folder.open(view["image"]).mean()) for view in fields["views"] if "image" in view]
             return {"views": self.views, "means": means}
         if request.type == "render":
+            if fields.get("views") == ["none such"]:
+                raise ValueError("no such view")
             self.renders += 1
             time.sleep(0.05)
             pose = fields["ct_to_world"]
@@ -61,6 +70,9 @@ class FakeEngine:
             }
         if request.type == "read_pose":
             time.sleep(float(fields["path"]))
+            return {"ct_to_world": np.eye(4).tolist()}
+        if request.type == "initial_pose":
+            look_about()
             return {"ct_to_world": np.eye(4).tolist()}
         raise ValueError(f"no {request.type} here")
 
@@ -84,9 +96,7 @@ class FakeEngine:
             if index == 3 and method == "memory" and self.on_gpu:
                 raise OutOfMemoryError("CUDA out of memory")
             if index == 3 and method == "looks":
-                for _ in range(3000):
-                    working_on("Looking about")
-                    time.sleep(0.01)
+                look_about()
             if index == 3 and method == "stuck":
                 time.sleep(3600)
             view = {

@@ -12,7 +12,7 @@ import pytest
 from DeepReg2D3DLib.worker import link
 from DeepReg2D3DLib.worker.arrays import ArrayFolder
 from DeepReg2D3DLib.worker.client import EngineClient
-from DeepReg2D3DLib.worker.transports import SubprocessTransport
+from DeepReg2D3DLib.worker.subprocess_transport import SubprocessTransport
 
 FAKE = Path(__file__).with_name("fake_worker.py")
 CAMERA = {
@@ -115,6 +115,81 @@ def test_cancel_ends_a_long_search_within_an_iteration_and_what_it_does_is_told(
     client.register(shifted(0), method="good")
     assert client.wait_until(lambda: len(client.seen.of("finished")) == 2, PATIENCE)
     assert client.seen.of("finished")[1].status == "converged"
+
+
+@pytest.mark.parametrize("work", ["run", "first pose"])
+def test_pictures_are_drawn_in_the_middle_of_a_long_search(client, work):
+    told, refusals = [], []
+    client.progress.connect(lambda text, fraction: told.append(text))
+    client.load_ct_file("ct.nrrd", "CT")
+    if work == "run":
+        client.register(shifted(0), method="looks")
+    else:
+        client.initial_pose(lambda answer: None, kind="auto", on_error=refusals.append)
+    assert client.wait_until(lambda: "Looking about..." in told, PATIENCE)
+    before = len(client.seen.of("iteration"))
+    for x in range(20):
+        client.render(shifted(x))
+    assert client.wait_until(lambda: any(r.pose[0, 3] == 19 for r in client.seen.of("rendered")), PATIENCE)
+    assert len(client.seen.of("rendered")) <= 2  # of those that waited the newest alone
+    assert len(client.seen.of("iteration")) == before and "" not in told and not refusals  # it still looks
+    client.cancel() if work == "run" else client.interrupt()
+
+
+def test_a_picture_that_fails_in_the_middle_of_a_search_leaves_the_search_alone(client):
+    told, failed = [], []
+    client.progress.connect(lambda text, fraction: told.append(text))
+    client.load_ct_file("ct.nrrd", "CT")
+    client.register(shifted(0), method="looks")
+    assert client.wait_until(lambda: "Looking about..." in told, PATIENCE)
+    client.render(shifted(0), views=["none such"], on_error=failed.append)
+    assert client.wait_until(lambda: failed, PATIENCE)
+    assert not client.seen.of("finished") and "" not in told
+    client.cancel()
+    assert client.wait_until(lambda: client.seen.of("finished"), PATIENCE)
+    assert client.seen.of("finished")[0].status == "cancelled"
+
+
+def test_replaced_inputs_end_a_long_search_at_once(client):
+    told = []
+    client.progress.connect(lambda text, fraction: told.append(text))
+    client.load_ct_file("ct.nrrd", "CT")
+    client.register(shifted(0), method="looks")
+    assert client.wait_until(lambda: "Looking about..." in told, PATIENCE)
+    began = time.monotonic()
+    client.set_views([{"name": "AP", "camera": CAMERA, "image": np.full((3, 4), 2.0)}])
+    assert client.wait_until(lambda: client.seen.of("views_loaded"), PATIENCE)
+    assert time.monotonic() - began < 15  # the search alone takes 30 s
+    result = client.seen.of("finished")[0]
+    assert result.status == "cancelled" and "replaced" in result.text
+
+
+def test_a_search_for_a_first_pose_is_given_up_and_the_engine_stays(client, monkeypatch):
+    monkeypatch.setattr(link, "CANCEL_SECONDS", PATIENCE)
+    told, refusals = [], []
+    client.progress.connect(lambda text, fraction: told.append(text))
+    client.load_ct_file("ct.nrrd", "CT")
+    client.initial_pose(lambda answer: refusals.append("answered"), kind="auto", on_error=refusals.append)
+    assert client.wait_until(lambda: "Looking about..." in told, PATIENCE)
+    pid = client.info["pid"]
+    client.interrupt()
+    assert client.wait_until(lambda: refusals and client.state == "ready", PATIENCE)
+    assert refusals == ["Stopped by the user."] and client.info["pid"] == pid and told[-1] == ""
+    client.register(shifted(0), method="good")  # what was given up gives up nothing that comes later
+    assert client.wait_until(lambda: client.seen.of("finished"), PATIENCE)
+    assert client.seen.of("finished")[0].status == "converged"
+
+
+def test_work_that_cannot_be_given_up_is_ended_with_the_engine(client, monkeypatch):
+    monkeypatch.setattr(link, "CANCEL_SECONDS", 0.3)
+    refusals = []
+    client.load_ct_file("ct.nrrd", "CT")
+    assert client.wait_until(lambda: client.seen.of("ct_loaded"), PATIENCE)
+    pid = client.info["pid"]
+    client.read_pose("3600", lambda answer: refusals.append("answered"), on_error=refusals.append)
+    client.interrupt()
+    assert client.wait_until(lambda: len(client.seen.of("ct_loaded")) == 2, PATIENCE)
+    assert refusals == ["Stopped by the user."] and client.info["pid"] != pid and not alive(pid)
 
 
 def test_cancel_before_the_run_began_drops_it(client):

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from DeepReg2D3DLib.worker.client import EngineClient
-from DeepReg2D3DLib.worker.transports import SubprocessTransport
+from DeepReg2D3DLib.worker.subprocess_transport import SubprocessTransport
 
 
 class Signals:
@@ -191,14 +191,20 @@ def test_the_first_view_can_be_turned_to_a_c_arms_angles(engine):
     assert along == pytest.approx([1, 0, 0], abs=1e-9)
 
 
-def test_work_can_be_given_up(engine):
-    client, signals, _sample = engine
-    refusals, pid = [], client.info["pid"]
+def test_a_search_draws_meanwhile_and_can_be_given_up(engine, monkeypatch):
+    monkeypatch.setattr("DeepReg2D3DLib.worker.link.CANCEL_SECONDS", 60.0)
+    client, _signals, sample = engine
+    refusals, told, drawn, pid = [], [], [], client.info["pid"]
+    client.progress.connect(lambda text, _fraction: told.append(text))
+    client.rendered.connect(drawn.append)
     client.initial_pose(lambda reply: refusals.append("answered"), kind="auto", on_error=refusals.append)
+    assert client.wait_until(lambda: "Looking for a better start..." in told, 120), client.state_text
+    client.render(sample["truth"], max_side=64)
+    assert client.wait_until(lambda: drawn, 60)
+    assert told[-1] == "Looking for a better start..." and not refusals
     client.interrupt()
-    assert client.wait_until(lambda: refusals and client.view_names and client.state == "ready", 120), client.state_text
-    assert refusals == ["Stopped by the user."] and client.info["pid"] != pid
-    assert not any("unexpectedly" in text for text in signals.errors)
+    assert client.wait_until(lambda: refusals and client.state == "ready", 60), client.state_text
+    assert refusals == ["Stopped by the user."] and client.info["pid"] == pid
 
 
 def test_a_ct_file_is_read_by_the_worker_where_its_node_stands(engine, tmp_path):

@@ -9,7 +9,7 @@ import pytest
 from DeepReg2D3DLib.worker import program
 from DeepReg2D3DLib.worker.launch import program_command
 from DeepReg2D3DLib.worker.program import ProgramRun
-from DeepReg2D3DLib.worker.transports import SubprocessTransport
+from DeepReg2D3DLib.worker.subprocess_transport import SubprocessTransport
 
 
 class Listener:

@@ -297,9 +297,10 @@ class _Registration:
         try:
             views = self._views(level.long_side, level.margin_mm)
             for step in steps:
-                working_on(LOOKING)
                 for view in views:
+                    working_on(LOOKING)
                     view.render(self.pose)
+                working_on(LOOKING)
                 self._step(views, *self._progress(level, 0, step), level.max_points)
         except DegenerateError:
             return None

@@ -54,6 +54,7 @@ def turned_correlations(
             both = torch.cat([drr, inside], 1)
             seen_middles, middles = (transform_points(p, middle[None])[:, 0] for p in (ct_to_camera, chunk))
             for angle in map(math.radians, in_plane_deg):
+                working_on(LOOKING)
                 picture, shown = turned_pictures(both, seen_middles, camera.intrinsics, angle).split(1, dim=1)
                 scores.append(
                     correlation_over_shifts(

@@ -15,13 +15,15 @@ class EngineSection(Section):
 
     def setup(self) -> None:
         ui, client = self.ui, self.logic.client
+        self._told = ""  # what the engine said last that it is at work on
         ui.engineInstallButton.clicked.connect(self._on_install)
         ui.engineStartButton.clicked.connect(self._on_start)
         ui.engineClearLogButton.clicked.connect(self._on_clear)
-        self.listen(client.state_changed, lambda *_args: self.update())
+        self.listen(client.state_changed, self._on_state)
         self.listen(client.log, self._on_log)
         self.listen(client.progress, self._on_progress)
-        ui.engineProgressBar.setVisible(False)
+        for widget in (ui.engineInstallButton, ui.engineStartButton, ui.engineProgressBar):
+            widget.setVisible(False)  # until it is known which of them there is a use for
 
     def update(self) -> None:
         ui, client = self.ui, self.logic.client
@@ -29,9 +31,13 @@ class EngineSection(Section):
         ui.engineInstallButton.setVisible(bool(missing) and install.python_is_new_enough())
         ui.engineStartButton.setVisible(not missing and client.state in ("stopped", "failed"))
         ui.engineStartButton.setText(_("Restart") if client.state == "failed" else _("Start"))
-        ui.engineStateLabel.setText(self._words(missing))
+        ui.engineStateLabel.setText(self._told or self._words(missing))
         if client.state not in ("starting", "busy"):
             ui.engineProgressBar.setVisible(False)
+
+    def _on_state(self, *_args) -> None:
+        self._told = ""
+        self.update()
 
     def _words(self, missing) -> str:
         client = self.logic.client
@@ -63,7 +69,7 @@ class EngineSection(Section):
         self.ui.engineLogText.appendPlainText(text.rstrip())
 
     def _on_progress(self, text: str, fraction) -> None:
-        bar = self.ui.engineProgressBar
+        bar, self._told = self.ui.engineProgressBar, text
         bar.setVisible(fraction is None or fraction < 1.0)
         if fraction is None:
             bar.setRange(0, 0)

@@ -145,7 +145,10 @@ class InputsSection(Section):
         if self._filling or column != 0 or row >= len(self._rows):
             return
         text = self.ui.viewsTable.item(row, 0).text().strip()
-        if text and text != self._rows[row].GetName():
+        if text and text != self._rows[row].GetName() and self.session.run.is_running:
+            self.update()  # the engine knows its X-rays by their names: another one would end the run
+            self.logic.message.emit(_("A view can be renamed once the registration has ended."))
+        elif text and text != self._rows[row].GetName():
             self._rows[row].SetName(text)
             self.logic.geometryChanged()
 

@@ -7,7 +7,6 @@ never imported here: asking for its version must not load it into Slicer's proce
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import importlib.util
 import logging
 import re
@@ -18,7 +17,17 @@ import slicer
 from slicer.i18n import tr as _
 
 PYTHON = (3, 10)
+PARTS = ("importlib.metadata", "packaging.requirements")
+"""What `missing` imports: no small things, so a caller who must not wait long can `prepare` them one by one."""
 _NAME = re.compile(r"^[A-Za-z0-9._-]+")
+
+
+def prepare(part: str) -> None:
+    """Imports one of `PARTS`, where it exists."""
+    try:
+        importlib.import_module(part)
+    except ImportError:
+        pass
 
 
 def requirements(path: str | Path) -> list[str]:
@@ -40,10 +49,12 @@ def missing(lines: list[str]) -> list[str]:
 
 
 def _is_met(line: str) -> bool:
+    from importlib import metadata  # not at the top: see `PARTS`
+
     name = _NAME.match(line).group(0)
     try:
-        version = importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
+        version = metadata.version(name)
+    except metadata.PackageNotFoundError:
         # Slicer builds some packages itself, without the record that pip leaves.
         return name.lower() == "simpleitk" and importlib.util.find_spec("SimpleITK") is not None
     try:

@@ -21,7 +21,6 @@ class PoseActions:
     """A part of `RegistrationLogic`. Poses are (4, 4) ct_to_world, LPS mm.
 
     Attributes:
-        searching: the automatic start is looking for the pose.
         landmarkFit: what the engine said of the landmarks last (see `EngineClient.landmark_pose`), None after they,
             the X-rays or the geometry changed.
     """
@@ -70,31 +69,45 @@ class PoseActions:
     def automaticStart(self, wait: bool = True) -> None:
         """Looks for the pose in the X-rays, around the present one, which tells roughly how the patient lies."""
         done = self._begin()
-
-        def found(reply):
-            self._search_ended()
-            self.setPose(reply["ct_to_world"])
-            done.append(reply)
-
-        def failed(text):
-            self._search_ended()
-            self._on_failure(text)
-
         if self.searching:
             return
-        self.searching = True
+        self._search = done
+
+        def found(reply):
+            if self._search is done:
+                self._search_ended()
+                self.setPose(reply["ct_to_world"])
+                done.append(reply)
+
+        def failed(text):
+            if self._search is done:
+                self._search_ended()
+                self._on_failure(text)
+
         self.message.emit("")
         self.client.initial_pose(found, kind="auto", on_error=failed, pose=self.pose())
         self.inputsChanged.emit()
         self._wait(lambda: bool(done), wait, lambda: None, seconds=600.0)
 
+    @property
+    def searching(self) -> bool:
+        """The automatic start is looking for the pose."""
+        return self._search is not None
+
     def stopAutomaticStart(self) -> None:
-        """Gives up looking; the pose stays. The engine is started again, which takes some seconds."""
+        """Gives up looking; the pose stays."""
         if self.searching:
             self.client.interrupt()
 
+    def _abandon_search(self) -> None:
+        """What is looked for is gone: gives up looking, and takes nothing over."""
+        if self.searching:
+            self._search.append(None)  # nobody is to wait for it any more
+            self.client.interrupt()
+            self._search_ended()
+
     def _search_ended(self) -> None:
-        self.searching = False
+        self._search = None
         self.inputsChanged.emit()
 
     # --- files ---

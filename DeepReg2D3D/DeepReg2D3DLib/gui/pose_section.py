@@ -65,7 +65,7 @@ class PoseSection(Section):
         ui = self.ui
         searching = self.logic.searching
         ui.poseAutoButton.setText(_("Stop looking") if searching else _("Automatic start"))
-        ui.poseHint.setText(_("Looking for the pose. The engine answers when it is done...") if searching else "")
+        ui.poseHint.setText(_("Looking for the pose. What is found replaces this one...") if searching else "")
         ui.poseHint.setVisible(searching)
         self._show_pose()
         self.landmarks.update()

@@ -19,6 +19,7 @@ class RegisterSection(Section):
 
     def setup(self) -> None:
         ui, run = self.ui, self.session.run
+        self._work = ""  # what the present iteration is at work on that takes long
         ui.registerButton.clicked.connect(lambda *_args: self.logic.startRegistration())
         ui.stepButton.clicked.connect(lambda *_args: self.logic.step())
         ui.stopButton.clicked.connect(lambda *_args: self.logic.stop())
@@ -65,12 +66,15 @@ class RegisterSection(Section):
 
     def _progress(self) -> None:
         bar, run = self.ui.runProgressBar, self.session.run
+        if run.state != "running":
+            self._work = ""
         if run.state == "running":
             count = max(0, len(run.iterations) - 1)
             expected = EXPECTED_ITERATIONS.get(self.logic.presetName(), 20)
             # Approaches the end without ever claiming it.
             bar.setValue(int(100 * (1.0 - math.exp(-2.0 * count / expected))))
-            bar.setFormat(_("Iteration {count}").format(count=count) if count else _("Starting..."))
+            words = _("Iteration {count}").format(count=count) if count else _("Starting...")
+            bar.setFormat(self._work or words)
         elif run.state == "stopping":
             bar.setFormat(_("Stopping..."))
         elif run.state == "paused":
@@ -83,12 +87,12 @@ class RegisterSection(Section):
             bar.setFormat("")
 
     def _on_work(self, text: str, _fraction) -> None:
-        """What an iteration is at work on that takes long."""
-        if text and self.session.run.state == "running":
-            self.ui.runProgressBar.setFormat(text)
+        if self.session.run.state == "running":
+            self._work = text
+            self._progress()
 
     def _on_iteration(self, iteration) -> None:
-        ui = self.ui
+        ui, self._work = self.ui, ""
         ui.iterationValue.setText(str(iteration.index))
         ui.motionValue.setText(_number(iteration.motion_mm, "{:.3f} mm"))
         ui.similarityValue.setText(_number(iteration.similarity, "{:.4f}"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import qt
 import slicer
 from slicer.i18n import tr as _
@@ -23,7 +24,7 @@ from .adaptation import ADAPTED_METHOD, Adaptation
 from .application import interactorOf, letEventsHappen, volumeRenderingLogic
 from .input_actions import REGION, InputActions
 from .pose_actions import PoseActions
-from .results import result_record
+from .results import POSES, result_record
 from .sequence_run import SequenceRun
 from .study_run import StudyRun
 from .timers import Timers
@@ -60,7 +61,7 @@ class RegistrationLogic(InputActions, PoseActions):
         )
         self.parameters = None
         self.sampleTruth = None
-        self.searching = False
+        self._search: list | None = None  # where the automatic start that is looking puts its answer
         self.landmarkFit = None
         self._syncing = False
         self._deferred = None
@@ -70,6 +71,7 @@ class RegistrationLogic(InputActions, PoseActions):
         # Warnings, too; what a request was refused for comes through its own callback.
         self.client.error.connect(lambda text, _detail: self.message.emit(text))
         self.session.run.finished.connect(self._on_finished)
+        self.session.hardened.connect(self._on_hardened)
         self.adaptation = Adaptation(self, lambda: QProcessTransport(qt))
         self.study = StudyRun(self)
         self.sequence = SequenceRun(self)
@@ -101,6 +103,11 @@ class RegistrationLogic(InputActions, PoseActions):
         self.session.inputs.send_now()
         self.inputsChanged.emit()
 
+    def checkMissingRequirements(self) -> None:
+        """Asks anew for those that weren't installed: they may have been meanwhile, elsewhere."""
+        if self._missing:
+            self.requirementsChanged()
+
     def startEngine(self) -> None:
         """Starts the engine (or starts it anew after a failure) and hands it the inputs."""
         if self.client.state == "failed":
@@ -124,8 +131,10 @@ class RegistrationLogic(InputActions, PoseActions):
         """Follows this parameter node (a `DeepReg2D3DParameterNode`) from now on; None lets go of all nodes."""
         self.parameters = parameters
         if parameters is None:
+            self._abandon_search()
             self.session.close()
             self.client.forget()
+            self.message.emit("")
         self.sync()
 
     def sync(self) -> None:
@@ -140,6 +149,7 @@ class RegistrationLogic(InputActions, PoseActions):
         try:
             ct = parameters.ct
             if self.session.ct is not None and ct is not self.session.ct:  # what was found was about another CT
+                self._abandon_search()
                 parameters.result = parameters.weights = ""
                 self.adaptation.discard()
                 parameters.parameterNode.SetNodeReferenceID(RECORD, None)
@@ -261,11 +271,16 @@ class RegistrationLogic(InputActions, PoseActions):
     def harden(self) -> None:
         """Applies the pose to the CT itself."""
         if self.session.ct is not None:
-            pose = self.pose()
-            self.session.pose.harden(self.session.ct)
-            self.session.landmarks.follow_hardening(pose)
+            self.session.harden()
             self.sync()
-            self.resultChanged.emit()
+
+    def _on_hardened(self, pose) -> None:
+        """The poses of the result move the CT as it is now to the same places, so that Revert finds its way."""
+        result, back = self.result(), np.linalg.inv(pose)
+        if result is not None:
+            moved = {name: (np.array(result[name]) @ back).tolist() for name in POSES if result.get(name)}
+            self.parameters.result = json.dumps(result | moved)
+        self.resultChanged.emit()
 
     def _mark(self, name: str, value) -> None:
         result = self.result()

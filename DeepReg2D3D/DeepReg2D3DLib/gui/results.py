@@ -8,6 +8,9 @@ import numpy as np
 
 from ..mrml.frames import numbers_from_pose
 
+POSES = ("start", "ct_to_world")
+"""What of a record is a pose, (4, 4) LPS mm."""
+
 
 def result_record(finished, iterations, start, pose) -> dict:
     """A dictionary for JSON: no NaN, plain numbers.

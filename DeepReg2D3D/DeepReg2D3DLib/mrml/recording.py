@@ -85,9 +85,7 @@ class RunRecording:
         """Record one iteration."""
         self._poses.append(np.array(iteration.pose))
         if self.sequence is not None:
-            transform = slicer.vtkMRMLLinearTransformNode()
-            transform.SetMatrixTransformToParent(vtk_from_matrix(transform_to_ras(iteration.pose)))
-            self.sequence.SetDataNodeAtValue(transform, str(iteration.index))
+            self._put(str(iteration.index), iteration.pose)
         # The start has no motion, and a number may have no value: a table and a plot show that as 0.
         numbers = [iteration.index, iteration.motion_mm, iteration.similarity, iteration.points, iteration.seconds]
         table = self.table.GetTable()
@@ -98,6 +96,18 @@ class RunRecording:
             table.GetColumn(column).Modified()
         table.Modified()
         self.table.Modified()
+
+    def _put(self, index_value: str, pose: np.ndarray) -> None:
+        transform = slicer.vtkMRMLLinearTransformNode()
+        transform.SetMatrixTransformToParent(vtk_from_matrix(transform_to_ras(pose)))
+        self.sequence.SetDataNodeAtValue(transform, index_value)
+
+    def follow_hardening(self, pose: np.ndarray) -> None:
+        """The pose (4, 4) LPS was written into the CT: the recorded ones move the CT of now to the same places."""
+        self._poses = [recorded @ np.linalg.inv(pose) for recorded in self._poses]
+        if self.sequence is not None:
+            for index, recorded in enumerate(self._poses):
+                self._put(self.sequence.GetNthIndexValue(index), recorded)
 
     def pose(self, index: int) -> np.ndarray:
         """The recorded pose, (4, 4) LPS."""

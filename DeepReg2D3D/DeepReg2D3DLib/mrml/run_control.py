@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import vtk
@@ -122,6 +123,21 @@ class RunControl:
             self.recording.select(index)
         self.shown.emit(index)
 
+    def redraw(self) -> None:
+        """Draws again what the views show of a run or its replay, after they were made anew.
+
+        While the overlays are held nobody else draws them, and the next iteration may be long in coming.
+        """
+        if not self._live.held:
+            return
+        if self.state == "idle":
+            self.show(self._shown)
+            return
+        for iteration in reversed(self.iterations):
+            if any(view.drr is not None or view.bone is not None for view in iteration.views):
+                self._live.draw(iteration.views, iteration.pose)
+                return
+
     def adopt(self, sequence) -> None:
         """Takes over the record of a scene that was loaded, so that it replays."""
         if self.recording is not None or self.state != "idle" or sequence is None:
@@ -141,6 +157,15 @@ class RunControl:
         self._keep(None)
         self._live.held = False
         self.changed.emit()
+
+    def follow_hardening(self, pose: np.ndarray) -> None:
+        """The pose (4, 4) was written into the CT: the record moves the CT as it is now to the same places."""
+        back = np.linalg.inv(pose)
+        self.iterations = [replace(iteration, pose=iteration.pose @ back) for iteration in self.iterations]
+        if self.start_pose is not None:
+            self.start_pose = self.start_pose @ back
+        if self.recording is not None:
+            self.recording.follow_hardening(pose)
 
     def _keep(self, recording: RunRecording | None) -> None:
         """Another record, with its plot; the record before stays in the scene, its plot doesn't."""

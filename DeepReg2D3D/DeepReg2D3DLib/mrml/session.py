@@ -68,6 +68,7 @@ class Session:
         self.scene, self.client = scene, client
         self._call_later, self._interactor_of = call_later, interactor_of
         self.layout_changed = Signal()
+        self.hardened = Signal()  # (pose): it was written into the CT
         self.pose = PoseController(scene)
         self.layout = RegistrationLayout(scene)
         self.inputs = EngineInputs(client, call_later, may_start)
@@ -235,6 +236,7 @@ class Session:
         self._attach_later = None
         self._remove_interactions()
         self.live.rebuild()
+        self.run.redraw()
         self.landmarks.show_in(self.layout.shown())
         self.projections.show_in(self.layout.shown())
         for node, slice_node in self.layout.shown():
@@ -290,9 +292,23 @@ class Session:
             return
         old, new = (np.reshape(key[2], (4, 4)) for key in (before, now))
         if not np.allclose(old, new) and np.allclose(self.pose.pose @ old, new, rtol=0, atol=1e-3):
-            self.landmarks.follow_hardening(self.pose.pose)
+            pose = self.pose.pose.copy()
             self.pose.set_pose(np.eye(4), "harden")
             self.pose.set_home(np.eye(4))
+            self._follow_used_up(pose)
+
+    def harden(self) -> None:
+        """Writes the pose into the CT itself."""
+        if self._ct is not None:
+            pose = self.pose.pose.copy()
+            self.pose.harden(self._ct)
+            self._follow_used_up(pose)
+
+    def _follow_used_up(self, pose: np.ndarray) -> None:
+        """What is told against the CT's grid follows a pose that is part of it now."""
+        self.landmarks.follow_hardening(pose)
+        self.run.follow_hardening(pose)
+        self.hardened.emit(pose)
 
     def _on_inputs(self) -> None:
         if not self.inputs.ready:

@@ -10,7 +10,6 @@ import logging
 import os
 import signal
 import time
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -116,7 +115,7 @@ class WorkerLink:
             return
         if self._transport is not None:  # still ending, and removing its folder: the new one gets another
             self._end()
-        token = uuid.uuid4().hex
+        token = os.urandom(16).hex()
         self.folder.claim(token)
         self._buffer, self._log_tail, self._gave_up = b"", "", ""
         self._closing = self._became_ready = self._interrupted = False
@@ -162,13 +161,21 @@ class WorkerLink:
             self._kill()
 
     def interrupt(self) -> None:
-        """Give up what the engine computes: the process is ended and started again with the CT and X-rays it had.
+        """Give up what the engine computes; what was asked for is answered with an error.
 
-        What was asked for is answered with an error. For work that can't be cancelled otherwise.
+        An engine that doesn't give up in ``CANCEL_SECONDS`` is ended and started again with the CT and X-rays it had.
         """
-        if self._transport is not None and self._became_ready:
-            self._interrupted = True
-            self._kill()
+        if self._transport is None or not self._became_ready:
+            return
+        awaited = list(self._pending)
+        self._send("cancel", None, None, {})
+
+        def insist() -> None:
+            if any(number in self._pending for number in awaited):
+                self._interrupted = True
+                self._kill()
+
+        self._transport.call_later(CANCEL_SECONDS, insist)
 
     def wait_until(
         self, condition: Callable[[], bool], seconds: float = 60.0, pump: Callable[[], None] | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Collection
 
 from .messages import Request
 
@@ -42,6 +43,17 @@ class Mailbox:
     def cancel_asked(self) -> bool:
         """Whether a cancel waits to be taken."""
         return self._cancel
+
+    def waits(self, kinds: Collection[str]) -> bool:
+        """Whether a request of one of these kinds waits."""
+        with self._changed:
+            return any(request.type in kinds for request in self._requests)
+
+    def take_render(self) -> Request | None:
+        """The newest render request, ahead of the others; None where there is none."""
+        with self._changed:
+            request, self._render = self._render, None
+            return request
 
     def take_cancel(self) -> bool:
         """Whether cancel was asked for since the last call."""

@@ -2,7 +2,7 @@
 
 One thread computes, in the order of arrival; a second one reads stdin, so that ping, cancel and the end of stdin are
 seen while the first is busy. A registration advances by one iteration whenever no other request waits; renders take
-turns with iterations.
+turns with iterations, and with the parts of a search that keeps an iteration or a first pose waiting.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, BinaryIO, Protocol
 
 from ..engine.watch import watched_by
@@ -21,6 +22,9 @@ from .mailbox import Mailbox
 from .messages import MAX_LINE_BYTES, VERSION, MessageError, Request, encode, parse_request, request_id
 
 Answer = Mapping[str, Any]
+STOPPED = "Stopped by the user."
+REPLACING = ("load_ct", "set_views", "set_region")
+"""Requests that end a run, for what it registers is replaced."""
 
 
 class Engine(Protocol):
@@ -43,7 +47,7 @@ class Engine(Protocol):
 
 
 class _Cancelled(Exception):
-    """The user asked the run to end while it was at work on an iteration."""
+    """What the engine computes is to end: the user asked for it, or a run's inputs are about to be replaced."""
 
 
 class _Run:
@@ -167,7 +171,7 @@ class Server:
         elif request.type == "cancel":
             for dropped in self._mailbox.cancel():
                 self.send("done", dropped.id, request="register", run=dropped.fields["run"])
-                self._finished(_Run(dropped, iter(())), "cancelled", "Stopped by the user.", {})
+                self._finished(_Run(dropped, iter(())), "cancelled", STOPPED, {})
             self.send("done", request.id, request="cancel")
         elif request.type == "shutdown":
             self._leave()
@@ -195,7 +199,7 @@ class Server:
             request = self._mailbox.take(wait=not running, render=not (running and step_next))
             # A cancel that arrived with nothing to cancel is forgotten here, or it would end the next run.
             if self._mailbox.take_cancel() and self._run is not None:
-                self._end_run("cancelled", "Stopped by the user.")
+                self._end_run("cancelled", STOPPED)
             if request is not None:
                 self._answer(request)
                 step_next = request.type == "render"
@@ -211,9 +215,12 @@ class Server:
             elif request.type == "resume":
                 self._resume(request)
             else:
-                if request.type in ("load_ct", "set_views", "set_region") and self._run is not None:
+                if request.type in REPLACING and self._run is not None:
                     self._end_run("cancelled", "Stopped: the CT, its region or the X-rays were replaced.")
-                self._compute(request)
+                with self._watched(lambda: self._mailbox.cancel_asked):
+                    self._compute(request)
+        except _Cancelled:
+            self.send("error", request.id, text=STOPPED, detail="")
         except Exception as error:
             self._fail(request.id, error)
         finally:
@@ -258,7 +265,7 @@ class Server:
         try:
             iteration = self._next(run)
         except _Cancelled:
-            return  # the cancel is still in the mailbox, and ends the run as between two iterations
+            return  # what ends the run is still in the mailbox, and does so as between two iterations
         except Exception as error:
             if out_of_gpu_memory(error) and self._engine.fall_back_to_cpu():
                 self._tell_fallback()
@@ -284,23 +291,40 @@ class Server:
                 self.send("paused", None, run=run.name, pose=run.pose)
 
     def _next(self, run: _Run) -> Answer | None:
-        """The next iteration. What takes long meanwhile is told to the client once, and ends when a cancel comes."""
+        """The next iteration."""
+        with self._watched(lambda: self._mailbox.cancel_asked or self._mailbox.waits(REPLACING)):
+            return next(run.iterations, None)
+
+    @contextmanager
+    def _watched(self, ends: Callable[[], bool]) -> Iterator[None]:
+        """Between two parts of what takes long inside: tell the client once, draw what it waits for, end it where
+        ``ends()`` says so."""
         told = ""
 
         def watch(words: str) -> None:
             nonlocal told
-            if self._mailbox.cancel_asked:
+            if ends():
                 raise _Cancelled
             if words != told:
                 told = words
                 self.send("progress", None, text=f"{words}...", fraction=None)
+            request = self._mailbox.take_render()
+            if request is not None:
+                self._draw_meanwhile(request)
 
         try:
             with watched_by(watch):
-                return next(run.iterations, None)
+                yield
         finally:
             if told:
                 self.send("progress", None, text="", fraction=1.0)
+
+    def _draw_meanwhile(self, request: Request) -> None:
+        """Answer a render request in the middle of other work, which must not fail with it."""
+        try:
+            self._compute(request)
+        except Exception as error:
+            self._fail(request.id, error)
 
     def _end_run(self, status: str, text: str) -> None:
         run, self._run = self._run, None
