@@ -99,6 +99,18 @@ def test_a_rival_place_is_one_vertebra_away(setup, ap):
     assert at_the_truth.here > 1.2 * max(at_the_truth.scores)
 
 
+def test_one_vertebra_off_the_right_place_is_told(setup, ap, right):
+    off = confidence_of(check_result(setup, [ap], moved(0, 0, 38.0)))
+    assert seen_distance(setup, [ap], off.other_place, TRUTH) < 4.0
+    assert off.measurements.keys() == right.numbers().keys()
+
+
+def test_a_place_that_fits_hardly_is_not_worth_a_try(right):
+    low = replace(right, similarity=0.1, elsewhere=0.12, other_place=TRUTH)
+    assert confidence_of(low).other_place is None
+    assert confidence_of(replace(low, elsewhere=0.3)).other_place is TRUTH
+
+
 def test_contours_are_found_where_they_are(right):
     assert right.similarity > 0.8 and right.found > 0.6
     assert right.offset_mm < 0.3

@@ -7,6 +7,7 @@ import types
 
 import pytest
 import torch
+from DeepReg2D3DLib.engine.attempts import MOST_OTHER_PLACES
 from DeepReg2D3DLib.engine.camera import Camera
 from DeepReg2D3DLib.engine.confidence import Confidence, light_of
 from DeepReg2D3DLib.engine.correspondences import Matches, Scene
@@ -199,8 +200,11 @@ def test_where_all_searches_leave_doubt_the_wide_one_is_the_last_resort(setup, a
     assert len(asked) == 1 and torch.allclose(asked[0][0], start(), atol=1e-9) and asked[0][1] == WideSettings()
 
 
-def test_the_last_attempt_goes_on_from_where_the_look_all_around_ended(setup, ap, monkeypatch):
-    chances = [0.6, 0.1, 0.2, 0.95]
+@pytest.mark.parametrize(("first", "goes_on_from"), [(0.05, 2), (0.4, 0)])
+def test_the_last_attempt_goes_on_from_the_best_or_where_the_look_all_around_ended(
+    setup, ap, monkeypatch, first, goes_on_from
+):
+    chances = [first, 0.01, 0.02, 0.95]
     judged, looked_from = [], []
 
     def judge(setup, xrays, pose, given=None):
@@ -219,7 +223,43 @@ def test_the_last_attempt_goes_on_from_where_the_look_all_around_ended(setup, ap
     assert records[-1].confidence.probability == 0.95
     assert len(judged) == 4 and len(looked_from) == 3
     assert all(torch.allclose(pose, start(), atol=1e-9) for pose in looked_from[:2])
-    assert torch.equal(looked_from[2], judged[2]) and not torch.allclose(judged[2], start(), atol=1.0)
+    assert torch.equal(looked_from[2], judged[goes_on_from])
+    assert not torch.allclose(looked_from[2], start(), atol=1.0)
+
+
+def test_another_place_that_rivals_the_result_is_tried_next(setup, ap, monkeypatch, targets):
+    elsewhere = motion_about(torch.zeros(3).double(), torch.tensor([0.0, 1.0, 6.0]).double(), torch.zeros(3).double())
+    chances = [0.3, 0.95]
+    judged, looked = [], []
+
+    def judge(setup, xrays, pose, given=None):
+        judged.append(pose.clone())
+        chance = chances[len(judged) - 1]
+        return Confidence(chance, light_of(chance), ("made up",), {"lead": chance}, other_place=elsewhere @ TRUTH)
+
+    monkeypatch.setattr("DeepReg2D3DLib.engine.registration.judge_result", judge)
+    monkeypatch.setattr("DeepReg2D3DLib.engine.registration._Registration._search", lambda *_: looked.append(1) or 0.0)
+    records = list(register(None, [ap], start(), method=far_sighted(), preset=SEARCHED, setup=setup))
+    assert len(judged) == 2 and looked == []
+    jump = next(i for i in records if torch.equal(i.ct_to_world, elsewhere @ TRUTH))
+    assert jump.motion_mm > 3 and [i.index for i in records] == list(range(len(records)))
+    assert records[-1].confidence.probability == 0.95
+    assert mrpd(records[-1].ct_to_world, TRUTH, targets, ap.camera) < 1.0
+
+
+def test_places_that_go_on_rivalling_each_other_come_to_an_end(setup, ap, monkeypatch):
+    judged = []
+
+    def judge(setup, xrays, pose, given=None):
+        judged.append(pose)
+        return Confidence(0.3, light_of(0.3), ("made up",), other_place=TRUTH)
+
+    monkeypatch.setattr("DeepReg2D3DLib.engine.registration.judge_result", judge)
+    last = list(register(None, [ap], start(), method=far_sighted(), preset=SEARCHED, setup=setup))[-1]
+    assert last.final and len(judged) == 2 + MOST_OTHER_PLACES
+    judged.clear()
+    list(register(None, [ap], start(), method="dppc", preset=QUICK, setup=setup))
+    assert len(judged) == 1  # without a search there is one attempt
 
 
 def test_records_tell_the_story_of_the_run(setup, ap):

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from torch import Tensor
+
+from .iteration import Outcome
 from .presets import Preset
 from .search import SearchSettings
 from .wide_search import WideSettings
@@ -12,11 +15,20 @@ from .wide_search import WideSettings
 @dataclass(frozen=True)
 class Attempt:
     """search: how to look for a better start first (None: not at all); wide: how to look farther before that;
-    goes_on: from where the attempt before ended, not from the start."""
+    goes_on: from where the best attempt so far ended, or the one before where none is any good, not from the start;
+    place: from this pose (4, 4) ct_to_world."""
 
     search: SearchSettings | None = None
     wide: WideSettings | None = None
     goes_on: bool = False
+    place: Tensor | None = None
+
+
+WORTH_GOING_ON = 0.1
+"""Above this confidence a result in doubt is rather one vertebra off than anywhere: a better place to go on from than
+where a search ended in nothing."""
+MOST_OTHER_PLACES = 3
+"""So often a registration tries the place that a self-check has found to fit nearly as well or better."""
 
 
 def planned_attempts(preset: Preset, sees_far: bool) -> list[Attempt]:
@@ -33,3 +45,12 @@ def planned_attempts(preset: Preset, sees_far: bool) -> list[Attempt]:
     if preset.last_resort is not None:
         attempts += [Attempt(preset.search, preset.last_resort), *nearer]
     return attempts
+
+
+def beginning(attempt: Attempt, start: Tensor, best: Outcome | None, latest: Outcome | None) -> Tensor:
+    """The pose (4, 4) from which an attempt begins, after those that came to ``best`` and ``latest``."""
+    if attempt.place is not None:
+        return attempt.place
+    if not attempt.goes_on:
+        return start
+    return (best if best.confidence.probability > WORTH_GOING_ON else latest).record.ct_to_world

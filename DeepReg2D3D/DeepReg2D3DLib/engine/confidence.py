@@ -26,6 +26,9 @@ OVERRULED = 0.05
 """The confidence that is left then."""
 SURE_LEAD = 0.8
 """Below this signal of the lead over other places, the result may be one vertebra off."""
+RIVAL_SHARE, LEAST_RIVAL = 0.6, 0.15
+"""Another place is worth trying from this share of the result's own similarity on, and from this similarity on: the few
+plain steps that lead there leave the rest of the way to a registration."""
 MOST_REASONS = 3
 _NAMED_FROM = 0.5
 """A signal is named as a reason when it costs this much in log odds."""
@@ -35,7 +38,8 @@ _NAMED_FROM = 0.5
 class Confidence:
     """probability: that the mRPD is 2 mm or less. light: green, yellow or red (red: do not rely on it). reasons: in
     words, the weightiest first. signals: each from 0 (bad) to 1 (as good as good results have it), by name.
-    uncertainty: one standard deviation in each direction, or None where nothing could be measured."""
+    uncertainty: one standard deviation in each direction, or None where nothing could be measured. other_place: a pose
+    (4, 4) ct_to_world elsewhere that fits nearly as well or better, if there is one."""
 
     probability: float
     light: str
@@ -43,6 +47,7 @@ class Confidence:
     signals: dict[str, float] = field(default_factory=dict)
     measurements: dict[str, float] = field(default_factory=dict)
     uncertainty: Uncertainty | None = None
+    other_place: Tensor | None = None
 
     @property
     def place_in_doubt(self) -> bool:
@@ -79,6 +84,7 @@ def confidence_of(check: SelfCheck | None) -> Confidence:
         signals,
         check.numbers(),
         _scaled_uncertainty(check.uncertainty),
+        check.other_place if _rivals(check) else None,
     )
 
 
@@ -92,6 +98,11 @@ def probability_of(check: SelfCheck, weights: Mapping[str, float], intercept: fl
 def is_overruled(check: SelfCheck) -> bool:
     """True where the CT fits better at another place of the X-ray."""
     return check.elsewhere > check.similarity + BETTER_ELSEWHERE
+
+
+def _rivals(check: SelfCheck) -> bool:
+    """Whether the other place fits so well that a registration should be tried from there."""
+    return check.elsewhere > max(LEAST_RIVAL, RIVAL_SHARE * check.similarity)
 
 
 def no_confidence(reason: str) -> Confidence:

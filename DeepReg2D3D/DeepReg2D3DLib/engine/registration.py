@@ -14,7 +14,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from .attempts import Attempt, planned_attempts
+from .attempts import MOST_OTHER_PLACES, Attempt, beginning, planned_attempts
 from .confidence import judge_result, no_confidence
 from .contours import ContourPoints
 from .correspondences import Matches, Progress, Scene
@@ -121,9 +121,10 @@ class _Registration:
         yield self._record(views, 0.0)
         attempts = planned_attempts(self.preset, self.method.sees_far)
         best: Outcome | None = None
+        other_places = MOST_OTHER_PLACES if self.preset.search is not None else 0
         while attempts:
             attempt = attempts.pop(0)
-            self.pose = self.outcome.record.ct_to_world if attempt.goes_on else self.start
+            self.pose = beginning(attempt, self.start, best, self.outcome)
             yield from self._attempt(views, attempt, final=not attempts)
             ended = self.outcome
             if ended.confidence is None:
@@ -133,6 +134,9 @@ class _Registration:
                 best = ended
             if not ended.confidence.place_in_doubt:
                 break
+            if ended.confidence.other_place is not None and other_places > 0:
+                attempts.insert(0, Attempt(place=ended.confidence.other_place))
+                other_places -= 1
             if attempts:
                 yield ended.record
         yield self._final(best, best is ended)
@@ -144,6 +148,8 @@ class _Registration:
         """
         first = self.preset.levels[0]
         motion_mm = 0.0 if attempt.search is None else self._search(attempt.search, attempt.wide)
+        if attempt.place is not None:
+            motion_mm = self._distance(attempt.place, self.outcome.record.ct_to_world)
         if motion_mm > 0 or self.index > 1:  # the views lie where the start or an earlier attempt left them
             views = self._views_anew(views, first)
             if views is None:

@@ -51,7 +51,8 @@ class SelfCheck:
     another place; nearby: close by (0: they come to none there); found: share of the contour points that are found in
     the X-ray within 1 mm; offset_mm: median distance of contour points from their matches; scatter_mm: standard
     deviation of the residuals of the PPC solution; depth_moved: from the start, along the beams of all views, as a
-    share of the distance from the source; contour_points: contour points in the fields of all views.
+    share of the distance from the source; contour_points: contour points in the fields of all views; other_place: the
+    pose (4, 4) ct_to_world whose similarity is ``elsewhere``.
     """
 
     similarity: float
@@ -63,10 +64,12 @@ class SelfCheck:
     depth_moved: float
     contour_points: int
     uncertainty: Uncertainty
+    other_place: Tensor | None = None
 
     def numbers(self) -> dict[str, float]:
-        """The measurements by name, without the uncertainty."""
-        return {each.name: getattr(self, each.name) for each in fields(self) if each.name != "uncertainty"}
+        """The measurements by name, without the uncertainty and the other place."""
+        named = [each.name for each in fields(self)]
+        return {name: getattr(self, name) for name in named if name not in ("uncertainty", "other_place")}
 
 
 def check_result(
@@ -100,12 +103,18 @@ def check_result(
     similarity, *scores = judged_poses(
         setup, xrays, [ct_to_world, *(ended[number] for number in others)], JUDGED_SIDE, JUDGED_MARGIN_MM
     )
-    best = {"nearby": 0.0, "elsewhere": 0.0}
+    best: dict[str, tuple[float, Tensor | None]] = {"nearby": (0.0, None), "elsewhere": (0.0, None)}
     for score, number in zip(scores, others, strict=True):
         where = "elsewhere" if apart[number] > ELSEWHERE_MM else "nearby"
-        best[where] = max(best[where], score)
+        if score > best[where][0]:
+            best[where] = score, ended[number]
     return SelfCheck(
-        similarity=similarity, **best, depth_moved=_depth_moved(setup, xrays, ct_to_world, start), **fine.numbers
+        similarity=similarity,
+        nearby=best["nearby"][0],
+        elsewhere=best["elsewhere"][0],
+        depth_moved=_depth_moved(setup, xrays, ct_to_world, start),
+        **fine.numbers,
+        other_place=best["elsewhere"][1],
     )
 
 
