@@ -221,12 +221,13 @@ class _Registration:
         if self.points < FEWEST_POINTS:
             confidence = no_confidence("too few correspondences were left in the last step")
         elif not self.preset.judged:
-            return Outcome(record, "converged" if finished else "stopped", None)
+            confidence = None
         else:
             # With the automatic start only the orientation of the given pose means anything.
             given = self.start if self.preset.wide is None else None
             confidence = judge_result(self.setup, self.xrays, self.pose, given)
-        status = "unreliable" if not confidence.reliable else "converged" if finished else "stopped"
+        doubted = confidence is not None and not confidence.reliable
+        status = "unreliable" if doubted else "converged" if finished else "stopped"
         seconds = record.seconds + time.perf_counter() - self.clock
         return Outcome(replace(record, seconds=seconds), status, confidence)
 

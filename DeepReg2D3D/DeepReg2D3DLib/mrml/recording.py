@@ -104,7 +104,8 @@ class RunRecording:
 
     def follow_hardening(self, pose: np.ndarray) -> None:
         """The pose (4, 4) LPS was written into the CT: the recorded ones move the CT of now to the same places."""
-        self._poses = [recorded @ np.linalg.inv(pose) for recorded in self._poses]
+        back = np.linalg.inv(pose)
+        self._poses = [recorded @ back for recorded in self._poses]
         if self.sequence is not None:
             for index, recorded in enumerate(self._poses):
                 self._put(self.sequence.GetNthIndexValue(index), recorded)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .transports import TransportCallbacks
+from .transports import ChildProcess
 
 
 class _HeapTimer:
@@ -25,12 +25,11 @@ class _HeapTimer:
         self.cancelled = True
 
 
-class SubprocessTransport(TransportCallbacks):
+class SubprocessTransport(ChildProcess):
     """Without Qt: reader threads fill a queue, ``pump`` empties it. Not for Slicer, where Python threads starve."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._process: subprocess.Popen[bytes] | None = None
         self._events: queue.SimpleQueue[tuple[str, bytes]] = queue.SimpleQueue()
         self._timers: list[_HeapTimer] = []
         self._open_pipes = 0
@@ -69,14 +68,6 @@ class SubprocessTransport(TransportCallbacks):
             self._process.stdin.close()
         except (OSError, AttributeError):
             pass
-
-    def terminate(self) -> None:
-        if self._process is not None:
-            self._process.terminate()
-
-    def kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
 
     def wait(self, seconds: float) -> bool:
         if self._process is None:

@@ -51,17 +51,26 @@ def _ignore(*_: Any) -> None:
     pass
 
 
-class TransportCallbacks:
-    """The callbacks of a transport, which do nothing until they are set."""
+class ChildProcess:
+    """What every transport has: a process, once it is started, and callbacks that do nothing until they are set."""
 
     def __init__(self) -> None:
         self.received: Callable[[bytes], None] = _ignore
         self.logged: Callable[[bytes], None] = _ignore
         self.exited: Callable[[int, bool], None] = _ignore
         self.failed: Callable[[str], None] = _ignore
+        self._process: Any = None
+
+    def terminate(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
 
 
-class QProcessTransport(TransportCallbacks):
+class QProcessTransport(ChildProcess):
     """Through QProcess, with the ``qt`` module given (Slicer's, or one that looks like it)."""
 
     # Those whose process lives: one that is still ending outlives its owner's interest.
@@ -70,7 +79,6 @@ class QProcessTransport(TransportCallbacks):
     def __init__(self, qt: Any) -> None:
         super().__init__()
         self._qt = qt
-        self._process: Any = None
         self._ended: Any = None
         self._timers: set[_QtTimer] = set()
         self._reported = False
@@ -134,14 +142,6 @@ class QProcessTransport(TransportCallbacks):
     def close_input(self) -> None:
         if self._process is not None:
             self._process.closeWriteChannel()
-
-    def terminate(self) -> None:
-        if self._process is not None:
-            self._process.terminate()
-
-    def kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
 
     def wait(self, seconds: float) -> bool:
         if self._process is None or self._reported:
