@@ -118,6 +118,27 @@ def test_settings_are_changed_by_name_and_unknown_ones_refused():
         configured(TrainConfig(), {"xrays": "many"})
 
 
+def test_a_job_may_begin_with_installed_weights(source, tmp_path):
+    name = "deep-iterative-flow"
+    asked = config(architecture="pointflow", network={"hidden": 128, "local": 48}, begin_with=name, learning_rate=1e-4)
+    trainer = Trainer(asked, tmp_path / "job", source, CPU)
+    installed = torch.cat([p.flatten() for p in load_network(name).parameters()])
+    assert torch.equal(weights_of(trainer), installed)
+    trainer.run(steps=2)
+    moved = (weights_of(trainer) - installed).abs()
+    assert 0 < float(moved.max()) < 1e-3
+    resumed = Trainer(asked, tmp_path / "job", source, CPU)
+    assert torch.equal(weights_of(resumed), weights_of(trainer))
+
+
+def test_installed_weights_of_another_network_or_name_are_refused(source, tmp_path):
+    other = config(architecture="pointflow", network={"hidden": 16}, begin_with="deep-iterative-flow")
+    with pytest.raises(InputError, match="'begin_with': .* are of another network"):
+        Trainer(other, tmp_path / "other", source, CPU)
+    with pytest.raises(InputError, match="No trained weights named 'nothing'"):
+        Trainer(config(begin_with="nothing"), tmp_path / "unknown", source, CPU)
+
+
 def test_the_papers_recipe_swings_its_rate_and_trains_both_stages(source, tmp_path):
     small = {"hidden": 32, "context": 32, "features": 32, "levels": 2, "radius": 2, "bottleneck": True}
     asked = replace(PAPER, sample=config().sample, xrays=2, iterations=2, cycle_steps=4, warmup_steps=1)

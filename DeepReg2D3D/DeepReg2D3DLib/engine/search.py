@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .drr import DrrRenderer
 from .level import Level
-from .picture_shifts import separate_peaks, shifted_pose
+from .picture_shifts import separate_peaks, separate_places, shifted_pose
 from .poses import invert_pose, motion_about, transform_points
 from .surface import SurfacePoints
 from .turned_pictures import turned_correlations
@@ -42,6 +42,8 @@ class SearchSettings:
     """Candidates that correlate less than this share of the best one are not tried."""
     apart_mm: float = 10.0
     """Candidates differ in place by at least this much."""
+    turns_apart_deg: float = 0.0
+    """From this much on, those at the same place are two when they are turned; 0: the best turn hides all others."""
     trial: Level = field(default_factory=lambda: Level(112, 4, 40.0, (12.0, 8.0), (1e-3, 1e-4)))
     """Every candidate goes these steps; the one whose DRR then is most like the X-rays is kept. With 400 contour points
     instead of 1000 they lead laterals astray."""
@@ -83,16 +85,26 @@ def search_candidates(
     largest = max(2, min(round(settings.largest_shift_mm / pixel), max(camera.size) - 1))
     angles = (0.0, *(angle for angle in settings.in_plane_deg if angle != 0.0))
     scores, poses = turned_correlations(xray, renderer, rendered, middle, corners, angles, largest, batch=16)
-    best, turn = scores.max(dim=0)
     given = float(scores[0, largest, largest])
     start = Candidate(ct_to_world, given)
     candidates = []
-    for row, column, score in separate_peaks(best, settings.candidates, max(2, round(settings.apart_mm / pixel))):
+    for turn, row, column, score in _places(scores, poses, settings, max(2, round(settings.apart_mm / pixel))):
         if score < given + settings.least_gain or (candidates and score < settings.rival * candidates[0].score):
             break
-        found = shifted_pose(poses[int(turn[row, column])], camera, column - largest, row - largest, depth)
+        found = shifted_pose(poses[turn], camera, column - largest, row - largest, depth)
         candidates.append(Candidate(found, score))
     return [start, *candidates]
+
+
+def _places(
+    scores: Tensor, poses: Tensor, settings: SearchSettings, apart: int
+) -> list[tuple[int, int, int, float]]:
+    """The best peaks (pose, row, column, score) of the correlations (M, R, C) of poses (M, 4, 4), best first."""
+    if settings.turns_apart_deg > 0:
+        return separate_places(scores, poses, settings.candidates, apart, settings.turns_apart_deg)
+    best, turn = scores.max(dim=0)
+    peaks = separate_peaks(best, settings.candidates, apart)
+    return [(int(turn[row, column]), row, column, score) for row, column, score in peaks]
 
 
 def _turned(pose: Tensor, axes: Tensor, centre: Tensor, settings: SearchSettings) -> Iterator[Tensor]:

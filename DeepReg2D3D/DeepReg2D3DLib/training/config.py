@@ -60,6 +60,7 @@ class TrainConfig:
     """
 
     architecture: str = "pointflow"
+    begin_with: str = ""  # an installed flow network of that architecture, to go on learning; otherwise at random
     stage: str = "flow"
     seed: int = 1
     xrays: int = 4

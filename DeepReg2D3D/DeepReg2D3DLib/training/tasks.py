@@ -8,11 +8,13 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from ..engine.errors import InputError
 from ..engine.networks import POINT_ARCHITECTURES, build_network
 from ..engine.networks.flow_protocol import FlowEstimate
 from ..engine.networks.point_flow import ContourScene, as_flow
 from ..engine.normalisation import normalise_for_network
 from ..engine.poses import transform_points
+from ..engine.weights import load_network
 from .config import TrainConfig
 from .losses import end_point_error, flow_loss, matching_loss, normal_error, point_flow_loss
 from .photometric import DRR_PHOTOMETRIC, change_photometry, draw_photometric
@@ -95,7 +97,7 @@ class DenseFlowTask:
 
     def build(self) -> nn.Module:
         """See ``Task``."""
-        return build_network(self.config.architecture, self.config.network)
+        return first_network(self.config)
 
     def losses(
         self, network: nn.Module, batch: SampleBatch, given: NetworkInput, step: int
@@ -142,7 +144,7 @@ class PointFlowTask:
 
     def build(self) -> nn.Module:
         """See ``Task``."""
-        return build_network(self.config.architecture, self.config.network)
+        return first_network(self.config)
 
     def losses(
         self, network: nn.Module, batch: SampleBatch, given: NetworkInput, step: int
@@ -163,6 +165,21 @@ class PointFlowTask:
         last = network(given.drr, given.xray, scene, self.config.iterations, given.xray_index)[-1]
         estimate = as_flow(last, scene.normals)
         return estimate, torch.exp(-2 * estimate.log_scale.double().clamp_min(-0.7)) * batch.valid
+
+
+def first_network(config: TrainConfig) -> nn.Module:
+    """The flow network as its training begins. Raises InputError where ``begin_with`` names none of its kind."""
+    network = build_network(config.architecture, config.network)
+    if config.begin_with:
+        installed = load_network(config.begin_with).state_dict()
+        shapes = ({name: value.shape for name, value in state.items()} for state in (installed, network.state_dict()))
+        if next(shapes) != next(shapes):
+            raise InputError(
+                f"Training setting 'begin_with': the weights '{config.begin_with}' are of another network than the "
+                f"'{config.architecture}' with {config.network} that is to be trained."
+            )
+        network.load_state_dict(installed)
+    return network
 
 
 def contour_scene(batch: SampleBatch, given: NetworkInput) -> ContourScene:
