@@ -133,7 +133,7 @@ def test_a_job_may_begin_with_installed_weights(source, tmp_path):
 
 def test_installed_weights_of_another_network_or_name_are_refused(source, tmp_path):
     other = config(architecture="pointflow", network={"hidden": 16}, begin_with="deep-iterative-flow")
-    with pytest.raises(InputError, match="'begin_with': .* are of another network"):
+    with pytest.raises(InputError, match="are of another network"):
         Trainer(other, tmp_path / "other", source, CPU)
     with pytest.raises(InputError, match="No trained weights named 'nothing'"):
         Trainer(config(begin_with="nothing"), tmp_path / "unknown", source, CPU)

@@ -11,7 +11,6 @@ from torch import Tensor
 from .camera import Camera
 from .poses import invert_pose
 
-
 PEAKS_LOOKED_AT = 5000
 """The highest peaks of all maps together among which separate ones are looked for."""
 

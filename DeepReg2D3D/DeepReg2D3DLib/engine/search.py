@@ -96,9 +96,7 @@ def search_candidates(
     return [start, *candidates]
 
 
-def _places(
-    scores: Tensor, poses: Tensor, settings: SearchSettings, apart: int
-) -> list[tuple[int, int, int, float]]:
+def _places(scores: Tensor, poses: Tensor, settings: SearchSettings, apart: int) -> list[tuple[int, int, int, float]]:
     """The best peaks (pose, row, column, score) of the correlations (M, R, C) of poses (M, 4, 4), best first."""
     if settings.turns_apart_deg > 0:
         return separate_places(scores, poses, settings.candidates, apart, settings.turns_apart_deg)
