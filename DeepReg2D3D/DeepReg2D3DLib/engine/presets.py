@@ -50,7 +50,13 @@ ACCURATE = Preset(
     again=(
         SearchSettings(out_of_plane_deg=_EVERY_12_DEG, in_plane_deg=_EVERY_12_DEG, largest_shift_mm=90.0, rival=0.6),
         SearchSettings(
-            out_of_plane_deg=_EVERY_8_DEG, in_plane_deg=_EVERY_8_DEG, largest_shift_mm=90.0, candidates=10, rival=0.6
+            long_side=64,
+            out_of_plane_deg=_EVERY_8_DEG,
+            in_plane_deg=_EVERY_8_DEG,
+            largest_shift_mm=90.0,
+            candidates=24,
+            rival=0.6,
+            turns_apart_deg=14.0,
         ),
     ),
     last_resort=WideSettings(),

@@ -46,6 +46,8 @@ than 10 mm off rarely 0.2."""
 CLEARLY_BETTER = 0.05
 """A later attempt replaces an earlier one when its confidence is higher by this much."""
 FEWEST_POINTS = 30
+MOST_GOING_ON = 6
+"""Candidates of a search that go all steps: where the right one is among many, half the steps show it."""
 
 
 def register(
@@ -281,8 +283,8 @@ class _Registration:
         return 0.0 if self.pose is before else self._distance(self.pose, before)
 
     def _best_of(self, poses: list[Tensor], settings: SearchSettings) -> Tensor:
-        """The pose from which a few steps lead to the best picture, after those steps; only the better half goes on
-        to the second half of them."""
+        """The pose from which a few steps lead to the best picture, after those steps; of the better half at
+        most ``MOST_GOING_ON`` go on to the second half of them."""
         if len(poses) == 1:
             return poses[0]
         level = settings.trial
@@ -294,7 +296,7 @@ class _Registration:
                 continue
             scores = judged_poses(self.setup, self.xrays, poses, settings.judged_side, settings.judged_margin_mm)
             order = sorted(range(len(poses)), key=lambda i: -scores[i])
-            keep = 1 if number == len(rounds) - 1 else (len(poses) + 1) // 2
+            keep = 1 if number == len(rounds) - 1 else min(MOST_GOING_ON, (len(poses) + 1) // 2)
             poses = [poses[i] for i in order[:keep]]
         return poses[0]
 
