@@ -118,6 +118,19 @@ def test_settings_are_changed_by_name_and_unknown_ones_refused():
         configured(TrainConfig(), {"xrays": "many"})
 
 
+@pytest.mark.parametrize("architecture", ["compact", "pointflow"])
+def test_in_bfloat16_a_step_is_nearly_that_of_float32(architecture, source, tmp_path):
+    moved = []
+    for bfloat16 in (False, True):
+        asked = config(architecture=architecture, network=NETWORKS[architecture], bfloat16=bfloat16, matching_steps=0)
+        trainer = Trainer(asked, tmp_path / f"{bfloat16}", SameBatch(source), CPU)
+        before = weights_of(trainer)
+        trainer.run(steps=1)
+        moved.append(weights_of(trainer) - before)
+    assert torch.isfinite(moved[1]).all() and not torch.equal(*moved)
+    assert float(torch.cosine_similarity(*moved, dim=0)) > 0.5
+
+
 def test_a_job_may_begin_with_installed_weights(source, tmp_path):
     name = "deep-iterative-flow"
     asked = config(architecture="pointflow", network={"hidden": 128, "local": 48}, begin_with=name, learning_rate=1e-4)

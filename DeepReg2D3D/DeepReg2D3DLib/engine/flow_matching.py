@@ -6,11 +6,15 @@ gives first weights; a weight network (``LearnedWeights``) may replace them.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from .correspondences import Matches, Scene, no_matches
 from .networks import EncodedImage, FlowNetwork
+from .networks.flow_protocol import FlowEstimate
 from .xray import XRay
 
 ITERATIONS = 6
@@ -28,22 +32,21 @@ def weights_from_scale(log_scale: Tensor) -> Tensor:
     return (inverse / torch.quantile(inverse, 0.9).clamp_min(1e-12)).clamp(0.0, 1.0)
 
 
-class FlowMatching:
-    """Finds correspondences with a flow network. Remembers the X-rays it encoded last, nothing else."""
+class NetworkMatching(ABC):
+    """Finds correspondences with a network that encodes an X-ray once, however often it is asked about it. Remembers
+    the X-rays it encoded last, nothing else."""
 
-    def __init__(self, network: FlowNetwork, iterations: int = ITERATIONS) -> None:
+    def __init__(self, network: Any, iterations: int) -> None:
         self.network = network
         self.iterations = iterations
-        self._encoded: list[tuple[XRay, EncodedImage]] = []
+        self._encoded: list[tuple[XRay, Any]] = []
 
     def find(self, scene: Scene) -> Matches:
         """See ``CorrespondenceFinder``."""
         if len(scene.contour) == 0:
             return no_matches(scene)
         with torch.inference_mode():
-            drr = scene.normalised_drr
-            pixels = scene.contour.pixels.to(drr)
-            estimate = self.network(drr, self._encode(scene.xray), self.iterations, points=pixels[None])[-1]
+            estimate = self._estimate(scene, self._encode(scene.xray))
             flow, log_scale = estimate.flow[0].float().clone(), estimate.log_scale[0].float().clone()
         weights = weights_from_scale(log_scale) * seen_in(scene.xray, scene.contour.pixels + flow)
         usable = torch.isfinite(flow).all(-1) & torch.isfinite(weights)
@@ -51,7 +54,11 @@ class FlowMatching:
         weights = torch.where(usable, weights, torch.zeros_like(weights))
         return Matches.from_flow(scene.contour, flow, weights, log_scale)
 
-    def _encode(self, xray: XRay) -> EncodedImage:
+    @abstractmethod
+    def _estimate(self, scene: Scene, encoded: Any) -> FlowEstimate:
+        """The network's last estimate at the contour points, a batch of one."""
+
+    def _encode(self, xray: XRay) -> Any:
         for known, encoded in self._encoded:
             if known is xray:
                 return encoded
@@ -59,6 +66,17 @@ class FlowMatching:
         # One for each view of a registration; an older level's X-rays fall out.
         self._encoded = [*self._encoded[-3:], (xray, encoded)]
         return encoded
+
+
+class FlowMatching(NetworkMatching):
+    """Finds correspondences with a network that maps images to flow."""
+
+    def __init__(self, network: FlowNetwork, iterations: int = ITERATIONS) -> None:
+        super().__init__(network, iterations)
+
+    def _estimate(self, scene: Scene, encoded: EncodedImage) -> FlowEstimate:
+        drr = scene.normalised_drr
+        return self.network(drr, encoded, self.iterations, points=scene.contour.pixels.to(drr)[None])[-1]
 
 
 def seen_in(xray: XRay, pixels: Tensor) -> Tensor:

@@ -63,6 +63,7 @@ class TrainConfig:
     begin_with: str = ""  # an installed flow network of that architecture, to go on learning; otherwise at random
     stage: str = "flow"
     seed: int = 1
+    bfloat16: bool = False  # the networks' layers in half the bits; in float32 while that was not seen to pay
     xrays: int = 4
     iterations: int = 4
     learning_rate: float = 2e-3

@@ -202,8 +202,8 @@ class Trainer:
             changed = float(torch.rand((), generator=host)) < config.photometric_share
             batch = augmented(batch, generator)
             given = network_input(batch, host if changed else None)
-        # In float32: in bfloat16 the compact network's loss is NaN from the first steps on a GPU.
-        loss, record = self.task.losses(self.network, batch, given, self.step)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=config.bfloat16):
+            loss, record = self.task.losses(self.network, batch, given, self.step)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), config.clip_norm)

@@ -195,7 +195,7 @@ class PointFlow(nn.Module):
             common = read_profiles(profiles, rigid_along, c.scales, c.window)
             seen = self.look(torch.cat([own, common, numbers], -1))
             hidden = self._listen(hidden, seen, gate_context, near, log_scale.detach(), scene.valid)
-            change = self.head(hidden)
+            change = self.head(hidden).float()
             # A point moves on from a mixture of its own estimate and what the others say.
             trust = torch.sigmoid(change[..., 2])
             along = torch.lerp(along, rigid_along, trust) + change[..., 0] * _UNIT
