@@ -21,6 +21,7 @@ EPILOG = """\
 examples:
   deepreg2d3d train --cts my-cts --minutes 120 --out job
   deepreg2d3d train --cts my-cts --minutes 25 --device cuda --set xrays=64 --set sample.rows=128 --out job
+  deepreg2d3d train --cts my-cts --minutes 60 --out longer --set begin_with=deep-iterative-flow --set learning_rate=5e-4
   deepreg2d3d train --cts my-cts --recipe paper --minutes 600 --device cuda --out paper
   deepreg2d3d train --cts my-cts --minutes 30 --out joint --set stage=joint --set flow_from=job \\
       --export deep-iterative --models Resources/Models"""

@@ -133,7 +133,8 @@ def test_in_bfloat16_a_step_is_nearly_that_of_float32(architecture, source, tmp_
 
 def test_a_job_may_begin_with_installed_weights(source, tmp_path):
     name = "deep-iterative-flow"
-    asked = config(architecture="pointflow", network={"hidden": 128, "local": 48}, begin_with=name, learning_rate=1e-4)
+    asked = configured(config(learning_rate=1e-4), {"begin_with": name})
+    assert asked.architecture == "pointflow"
     trainer = Trainer(asked, tmp_path / "job", source, CPU)
     installed = torch.cat([p.flatten() for p in load_network(name).parameters()])
     assert torch.equal(weights_of(trainer), installed)

@@ -60,7 +60,7 @@ class TrainConfig:
     """
 
     architecture: str = "pointflow"
-    begin_with: str = ""  # an installed flow network of that architecture, to go on learning; otherwise at random
+    begin_with: str = ""  # an installed flow network that goes on learning, whatever its architecture; else at random
     stage: str = "flow"
     seed: int = 1
     bfloat16: bool = False  # the networks' layers in half the bits; in float32 while that was not seen to pay

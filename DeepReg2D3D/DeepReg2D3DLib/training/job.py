@@ -19,7 +19,7 @@ from ..engine.atomic import make_folder
 from ..engine.errors import InputError
 from ..engine.folder_lock import folder_lock
 from ..engine.json_file import read_json
-from ..engine.weights import save_network
+from ..engine.weights import read_manifest, save_network
 from .config import TrainConfig
 from .joint import joint_task
 from .maker import ring_layout
@@ -153,11 +153,15 @@ def cpu_threads() -> int:
 def configured(config: TrainConfig, changes: dict[str, Any]) -> TrainConfig:
     """``config`` with single fields changed, nested ones by their path (``sample.start.wide_share``).
 
-    Raises InputError for unknown fields and values of another type.
+    Where it begins with installed weights, the network is that of those. Raises InputError for unknown fields and
+    values of another type.
     """
     for name, value in changes.items():
         config = _changed(config, name.split("."), value, name)
-    return config
+    entry = read_manifest().get(config.begin_with)
+    if entry is None:  # random weights, or a name that building the network refuses
+        return config
+    return replace(config, architecture=entry["architecture"], network=dict(entry["config"]))
 
 
 def _changed(target: Any, path: list[str], value: Any, name: str) -> Any:
