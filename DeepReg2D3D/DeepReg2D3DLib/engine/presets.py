@@ -37,8 +37,25 @@ class Preset:
     not before two steps have been extrapolated."""
 
 
-_EVERY_12_DEG = (-24.0, -12.0, 0.0, 12.0, 24.0)
-_EVERY_8_DEG = (-24.0, -16.0, -8.0, 0.0, 8.0, 16.0, 24.0)
+def _every(step: float, largest: float) -> tuple[float, ...]:
+    """Turns in degrees from one side to the other."""
+    count = round(largest / step)
+    return tuple(step * number for number in range(-count, count + 1))
+
+
+_ONE_MORE = SearchSettings(
+    out_of_plane_deg=_every(12.0, 24.0), in_plane_deg=_every(12.0, 24.0), largest_shift_mm=90.0, rival=0.6
+)
+_TURNED_FAR = SearchSettings(
+    long_side=64,
+    out_of_plane_deg=_every(12.0, 48.0),
+    in_plane_deg=_every(12.0, 60.0),
+    largest_shift_mm=90.0,
+    candidates=24,
+    rival=0.6,
+    turns_apart_deg=14.0,
+)
+_CLOSE_MESHED = replace(_TURNED_FAR, out_of_plane_deg=_every(8.0, 24.0), in_plane_deg=_every(8.0, 24.0))
 
 ACCURATE = Preset(
     name="accurate",
@@ -47,18 +64,7 @@ ACCURATE = Preset(
         Level(320, 8, 25.0, (10, 5), (1e-5, 1e-7), settled_points=2500),
     ),
     search=SearchSettings(),
-    again=(
-        SearchSettings(out_of_plane_deg=_EVERY_12_DEG, in_plane_deg=_EVERY_12_DEG, largest_shift_mm=90.0, rival=0.6),
-        SearchSettings(
-            long_side=64,
-            out_of_plane_deg=_EVERY_8_DEG,
-            in_plane_deg=_EVERY_8_DEG,
-            largest_shift_mm=90.0,
-            candidates=24,
-            rival=0.6,
-            turns_apart_deg=14.0,
-        ),
-    ),
+    again=(_ONE_MORE, _TURNED_FAR, _CLOSE_MESHED),
     last_resort=WideSettings(),
 )
 
