@@ -1,6 +1,7 @@
 """Names of patients, in DICOM headers and in paths, come out of no command; none opens a network connection."""
 
 import csv
+import json
 import re
 import socket
 import zlib
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from DeepReg2D3DLib import cli
 from DeepReg2D3DLib.engine.pose_file import save_pose
+from DeepReg2D3DLib.engine.volume_io import load_volume
 from dicom_case import write_dicom_case
 from dicom_files import SECRETS
 from small_case import TRUTH, start_pose
@@ -84,8 +86,14 @@ def run(*words: object) -> int:
 def test_a_registration_names_nobody(hospital, tmp_path, no_network):
     ct, xrays, start = hospital
     words = ["--ct", ct, "--xray", *xrays, "--init", start, "--method", "dppc", "--preset", "paper"]
+    low, high = load_volume(ct).corners.aminmax(dim=0)
+    box = start.with_name("hip of Quux.json")
+    content = {"format": "deepreg2d3d-roi", "version": 1, "low_mm": low.tolist(), "high_mm": high.tolist()}
+    box.write_text(json.dumps({**content, "coordinate_system": "LPS"}))
+    assert run("register", *words, "--roi", box, "--out", tmp_path / "region") == 0
+    assert json.loads((tmp_path / "region" / "report.json").read_text())["region"] == "box"
     assert run("register", *words, "--out", tmp_path / "result") == 0
-    assert assert_nobody_is_named(tmp_path) >= 9
+    assert assert_nobody_is_named(tmp_path) >= 18
     report = (tmp_path / "result" / "report.json").read_text()
     assert "assumes" in report  # what the headers left open is told, without the file's name
 
@@ -111,6 +119,9 @@ def test_batch_names_nobody_even_where_it_refuses(hospital, tmp_path, no_network
 def test_geometry_case_and_drr_name_nobody(hospital, tmp_path, no_network, capsys):
     ct, xrays, start = hospital
     assert run("geometry", "--xray", *xrays, "--out", tmp_path / "a" / "geometry.json") == 0
+    said = capsys.readouterr().out
+    assert "X-ray 2, view " in said  # what help is asked for with
+    assert not any(secret.lower() in said.lower() for secret in SECRETS)
     assert run("case", "--ct", ct, "--xray", *xrays, "--init", start, "--out", tmp_path / "case") == 0
     pictures = ["--ct", ct, "--geometry", tmp_path / "a" / "geometry.json", "--out", tmp_path / "drr.nrrd"]
     assert run("drr", *pictures) == 0

@@ -108,9 +108,9 @@ def _of_dicom(options: argparse.Namespace) -> list:
     from .engine.view_files import as_view
 
     found = read_dicom_geometries(options.xray, options.frame)
-    for path, view in zip(options.xray, found, strict=True):
+    for number, view in enumerate(found, 1):
         enough = "enough to register by" if view.complete else "not enough to register by"
-        print(f"view {view.camera.name} of {path}: {enough}")
+        print(f"X-ray {number}, view {view.camera.name}: {enough}")  # not its path, which may name a patient
         for line in view.report.lines():
             print(f"  {line}")
     return [as_view(path, view) for path, view in zip(options.xray, found, strict=True)]

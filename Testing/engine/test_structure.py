@@ -254,6 +254,6 @@ def test_the_program_takes_a_region(volume, labels, small_case, tmp_path, capsys
     assert "give --roi" in capsys.readouterr().err
     assert main([str(a) for a in [*common, "--roi", tmp_path / "labels.nrrd", "--roi-label", "3"]]) in (0, 3)
     report = json.loads((tmp_path / "out" / "report.json").read_text())
-    assert report["region"] == "labels 3"
+    assert report["region"] == "label 3"
     found = torch.tensor(report["ct_to_world"], dtype=torch.float64)
     assert mtre(found, TRUTH, VERTEBRA[None]) < 2

@@ -46,7 +46,9 @@ def _box(record: Record) -> Structure:
     if not bool((high > low).all()):
         raise record.error(f"must be above low_mm along every axis, found {high.tolist()}", "high_mm")
     axes = torch.eye(3, dtype=torch.float64)
-    return Structure.box(0.5 * (low + high), axes, high - low, record.text("name", record.path.stem))
+    return Structure.box(
+        0.5 * (low + high), axes, high - low, record.text("name", "box")
+    )  # never the file's name: it may be a patient's
 
 
 def _markup(record: Record) -> Structure:
@@ -61,9 +63,8 @@ def _markup(record: Record) -> Structure:
     if "orientation" in roi:
         axes = roi.numbers("orientation", (9,)).reshape(3, 3)
     try:
-        name = record.path.name.removesuffix(".json").removesuffix(".mrk")
         return Structure.box(
-            signs * roi.numbers("center", (3,)), signs[:, None] * axes, roi.numbers("size", (3,)), name
+            signs * roi.numbers("center", (3,)), signs[:, None] * axes, roi.numbers("size", (3,)), "ROI"
         )
     except InputError as error:
         raise error if str(error).startswith(str(record.path)) else InputError(f"{record.path}: {error}") from error
@@ -91,7 +92,7 @@ def _labelled(path: Path, label: int | str | None) -> Structure:
         raise InputError(f"{path}: has {len(layers)} values a voxel; a label map has one.")
     present = [int(n) for n in torch.unique(layers[0]) if n != 0]
     value = _chosen_label(present, label, path)
-    return Structure.of_label(layers[0], matrix, value, f"{path.name.split('.')[0]} {value}")
+    return Structure.of_label(layers[0], matrix, value, f"label {value}")
 
 
 def _segments(reader: sitk.ImageFileReader) -> list[tuple[int, int, str]]:
