@@ -17,6 +17,7 @@ from .engine.dicom_geometry import Frame
 from .engine.errors import InputError
 from .engine.folder_lock import folder_lock
 from .engine.geometry_file import View
+from .engine.iteration import kept
 from .engine.methods import Method, get_method
 from .engine.pose_file import save_pose
 from .engine.presets import get_preset, with_automatic_start
@@ -186,6 +187,9 @@ def _run_alone(
             if not iterations:
                 raise
             interrupted = True
+            reached, best = iterations[-1].index, kept(iterations)
+            if best is not iterations[-1]:
+                iterations.append(replace(best, index=reached + 1, motion_mm=0.0))
         xrays, refinement = inputs.xrays, None
         near = preset if alone is None else near_preset(preset)
         if options.refine is not None and not interrupted:
@@ -198,7 +202,8 @@ def _run_alone(
     all_warnings = [*warned, *more]
     checks = ResultChecks()
     if interrupted:
-        all_warnings.append(f"interrupted after iteration {iterations[-1].index}; the pose is the one reached by then")
+        which = "the one reached by then" if best.index == reached else f"that of iteration {best.index}, trusted most"
+        all_warnings.append(f"interrupted after iteration {reached}; the pose is {which}")
     else:
         found = iterations[-1].ct_to_world
         checks = check_result(alone or setup, xrays, inputs.start, found, method, near, progress)

@@ -7,7 +7,6 @@ import types
 
 import pytest
 import torch
-from DeepReg2D3DLib.engine.attempts import MOST_OTHER_PLACES
 from DeepReg2D3DLib.engine.camera import Camera
 from DeepReg2D3DLib.engine.confidence import Confidence, light_of
 from DeepReg2D3DLib.engine.correspondences import Matches, Scene
@@ -256,7 +255,7 @@ def test_places_that_go_on_rivalling_each_other_come_to_an_end(setup, ap, monkey
 
     monkeypatch.setattr("DeepReg2D3DLib.engine.registration.judge_result", judge)
     last = list(register(None, [ap], start(), method=far_sighted(), preset=SEARCHED, setup=setup))[-1]
-    assert last.final and len(judged) == 2 + MOST_OTHER_PLACES
+    assert last.final and len(judged) == 2 + SEARCHED.other_places
     judged.clear()
     list(register(None, [ap], start(), method="dppc", preset=QUICK, setup=setup))
     assert len(judged) == 1  # without a search there is one attempt

@@ -26,6 +26,9 @@ def look_about():
         time.sleep(0.01)
 
 
+ENDLESS = ("endless", "looks elsewhere")
+
+
 class FakeEngine:
     """``method`` of a run says how it behaves; the CT's and X-rays' names say the same for loading."""
 
@@ -83,8 +86,9 @@ class FakeEngine:
 
     def iterations(self, fields):
         pose = np.array(fields["ct_to_world"])
-        method = fields["method"]
-        for index in range(6 if method != "endless" else 100_000):
+        self.began, self.method = pose, fields["method"]
+        method = self.method
+        for index in range(100_000 if method in ENDLESS else 6):
             if index:
                 time.sleep(0.03)
                 pose = pose.copy()
@@ -99,26 +103,33 @@ class FakeEngine:
                 look_about()
             if index == 3 and method == "stuck":
                 time.sleep(3600)
-            view = {
-                "name": "AP",
-                "camera": {"columns": 64, "rows": 48},
-                "drr": np.full((48, 64), index, np.float32),
-                "contour_pixels": np.zeros((100, 2), np.float32),
-                "weights": np.ones(100, np.float32),
-                "flow": np.ones((100, 2), np.float32),
-            }
-            final = index == 5 and method != "endless"
-            yield {
-                "index": index,
-                "pose": pose.tolist(),
-                "motion_mm": 1.0,
-                "points": 100,
-                "similarity": float("nan") if index == 0 else 0.5,
-                "seconds": 0.03,
-                "final": final,
-                "status": "converged" if final else "",
-                "views": [view],
-            }
+            self.index = index
+            yield self.record(index, pose, final=index == 5 and method not in ENDLESS)
+
+    def record(self, index, pose, final):
+        view = {
+            "name": "AP",
+            "camera": {"columns": 64, "rows": 48},
+            "drr": np.full((48, 64), index, np.float32),
+            "contour_pixels": np.zeros((100, 2), np.float32),
+            "weights": np.ones(100, np.float32),
+            "flow": np.ones((100, 2), np.float32),
+        }
+        return {
+            "index": index,
+            "pose": pose.tolist(),
+            "motion_mm": 1.0,
+            "points": 100,
+            "similarity": float("nan") if index == 0 else 0.5,
+            "seconds": 0.03,
+            "final": final,
+            "status": "converged" if final else "",
+            "views": [view],
+        }
+
+    def kept(self):
+        """A run of 'looks elsewhere' goes back to where it began."""
+        return self.record(self.index + 1, self.began, False) if self.method == "looks elsewhere" else None
 
     def report(self):
         return {"method": "fake"}

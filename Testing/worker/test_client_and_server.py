@@ -98,6 +98,20 @@ def test_cancel_ends_the_run_between_iterations_and_keeps_the_last_pose(client):
     assert client.seen.of("finished")[1].status == "converged"
 
 
+def test_a_cancelled_run_that_looked_elsewhere_goes_back_to_where_it_was_trusted_most(client):
+    client.load_ct_file("ct.nrrd", "CT")
+    client.register(shifted(3), method="looks elsewhere")
+    assert client.wait_until(lambda: len(client.seen.of("iteration")) >= 3, PATIENCE)
+    client.cancel()
+    assert client.wait_until(lambda: client.seen.of("finished"), PATIENCE)
+    last, result = client.seen.of("iteration")[-1], client.seen.of("finished")[0]
+    assert result.status == "cancelled"
+    np.testing.assert_array_equal(last.pose, shifted(3))  # shown, and so in the scene
+    np.testing.assert_array_equal(result.pose, shifted(3))
+    indices = [each.index for each in client.seen.of("iteration")]
+    assert indices == list(range(len(indices)))
+
+
 def test_cancel_ends_a_long_search_within_an_iteration_and_what_it_does_is_told(client):
     told = []
     client.progress.connect(lambda text, fraction: told.append((text, fraction)))

@@ -27,8 +27,8 @@ class Attempt:
 WORTH_GOING_ON = 0.1
 """Above this confidence a result in doubt is rather one vertebra off than anywhere: a better place to go on from than
 where a search ended in nothing."""
-MOST_OTHER_PLACES = 3
-"""So often a registration tries the place that a self-check has found to fit nearly as well or better."""
+CLEARLY_BETTER = 0.05
+"""Where both leave doubt, a later attempt replaces an earlier one when its confidence is higher by this much."""
 
 
 def planned_attempts(preset: Preset, sees_far: bool) -> list[Attempt]:
@@ -54,3 +54,12 @@ def beginning(attempt: Attempt, start: Tensor, best: Outcome | None, latest: Out
     if not attempt.goes_on:
         return start
     return (best if best.confidence.probability > WORTH_GOING_ON else latest).record.ct_to_world
+
+
+def is_better(ended: Outcome, best: Outcome | None) -> bool:
+    """Whether an attempt's outcome takes the place of the best one before it; both have been judged."""
+    if best is None or not ended.confidence.place_in_doubt:
+        return True
+    if not best.confidence.measurements:  # given up on the way: anything that went to its end says more
+        return bool(ended.confidence.measurements)
+    return ended.confidence.probability > best.confidence.probability + CLEARLY_BETTER

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -40,7 +41,8 @@ class Iteration:
 
     ct_to_world (4, 4) float64 after the step; motion_mm: mean displacement of the contour points in the step; points:
     correspondences with weight above 0.01; similarity: gradient NCC inside the valid mask, mean over views; confidence:
-    how far to trust the result, in the final record only, where the preset judges it.
+    how far to trust the pose, where the preset judges it: in the final record, and in those that end an attempt before
+    another one begins.
     """
 
     index: int
@@ -53,6 +55,20 @@ class Iteration:
     final: bool = False
     status: str = ""
     confidence: Confidence | None = None
+
+
+TRUSTED = 0.1
+"""Confidence from which the end of an earlier attempt is worth more than the middle of a later one."""
+
+
+def kept(records: Sequence[Iteration]) -> Iteration:
+    """What remains of a registration that was stopped after these records: the last one, unless that is part of a
+    further attempt and an earlier one ended where more is to be trusted."""
+    judged = [record for record in records if record.confidence is not None]
+    if records[-1].final or not judged:
+        return records[-1]
+    best = max(judged, key=lambda record: record.confidence.probability)
+    return best if best.confidence.probability > TRUSTED else records[-1]
 
 
 @dataclass(frozen=True)

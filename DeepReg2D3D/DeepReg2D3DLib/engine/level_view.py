@@ -85,6 +85,9 @@ class LevelView:
         """Note that the CT moves from one pose (4, 4) to another: by how many mm the contour points move on average, in
         space and across their viewing rays."""
         points = self.contour.points.to("cpu", torch.float64)
+        if len(points) == 0:  # the CT lies beside the image, and may come into it
+            self.moved_px = math.inf
+            return 0.0, 0.0
         old, new = (transform_points(self.xray.camera.ct_to_camera(pose), points) for pose in (before, after))
         motion = new - old
         across = motion - (motion * old).sum(-1, keepdim=True) * old / old.square().sum(-1, keepdim=True)

@@ -15,11 +15,12 @@ from .wide_search import WideSettings
 class Preset:
     """How a registration runs; methods only differ in their correspondences and weights.
 
-    exact_steps: run every step of every level, whatever moves. learned_solver: what learned methods solve with
-    (None: the same as everybody). search: what looks for a better start before the first step (None: nothing); wide:
-    what looks farther before that, for a first pose that is hardly more than a guess; again: how to search once
-    more, and again, when a result leaves doubt; last_resort: what looks farther than the searches when doubt is left
-    after all of them; judged: whether a result is told how far to trust it (without, every result counts).
+    exact_steps: run every step of every level, whatever moves. learned_solver: what learned methods solve with (None:
+    the same as everybody). search: what looks for a better start before the first step (None: nothing); wide: what
+    looks farther before that, for a first pose that is hardly more than a guess; again: how to search once more, and
+    again, when a result leaves doubt; last_resort: what looks farther than the searches when doubt is left after all
+    of them; other_places: how often, before these, the place is tried that a self-check has found to fit nearly as
+    well or better; judged: whether a result is told how far to trust it (without, every result counts).
     """
 
     name: str
@@ -30,6 +31,7 @@ class Preset:
     wide: WideSettings | None = None
     again: tuple[SearchSettings, ...] = ()
     last_resort: WideSettings | None = None
+    other_places: int = 3
     exact_steps: bool = False
     judged: bool = True
     least_motion_mm: float = 0.03

@@ -14,7 +14,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from .attempts import MOST_OTHER_PLACES, Attempt, beginning, planned_attempts
+from .attempts import Attempt, beginning, is_better, planned_attempts
 from .confidence import judge_result, no_confidence
 from .contours import ContourPoints
 from .correspondences import Matches, Progress, Scene
@@ -43,8 +43,6 @@ COUNTED_WEIGHT = 0.01
 ASTRAY_BELOW = 0.18
 """Edge similarity after the first level below which an attempt is given up: truths reach 0.28 to 0.96, and poses more
 than 10 mm off rarely 0.2."""
-CLEARLY_BETTER = 0.05
-"""A later attempt replaces an earlier one when its confidence is higher by this much."""
 FEWEST_POINTS = 30
 MOST_GOING_ON = 6
 """Candidates of a search that go all steps: where the right one is among many, half the steps show it."""
@@ -123,7 +121,7 @@ class _Registration:
         yield self._record(views, 0.0)
         attempts = planned_attempts(self.preset, self.method.sees_far)
         best: Outcome | None = None
-        other_places = MOST_OTHER_PLACES if self.preset.search is not None else 0
+        other_places = self.preset.other_places if self.preset.search is not None else 0
         while attempts:
             attempt = attempts.pop(0)
             self.pose = beginning(attempt, self.start, best, self.outcome)
@@ -132,7 +130,7 @@ class _Registration:
             if ended.confidence is None:
                 best = ended
                 break
-            if best is None or ended.confidence.probability > best.confidence.probability + CLEARLY_BETTER:
+            if is_better(ended, best):
                 best = ended
             if not ended.confidence.place_in_doubt:
                 break
@@ -140,7 +138,7 @@ class _Registration:
                 attempts.insert(0, Attempt(place=ended.confidence.other_place))
                 other_places -= 1
             if attempts:
-                yield ended.record
+                yield replace(ended.record, confidence=ended.confidence)
         yield self._final(best, best is ended)
 
     def _attempt(self, views: list[LevelView], attempt: Attempt, final: bool) -> Iterator[Iteration]:
@@ -152,6 +150,7 @@ class _Registration:
         motion_mm = 0.0 if attempt.search is None else self._search(attempt.search, attempt.wide)
         if attempt.place is not None:
             motion_mm = self._distance(attempt.place, self.outcome.record.ct_to_world)
+            self.matches, self.points = [], 0
         if motion_mm > 0 or self.index > 1:  # the views lie where the start or an earlier attempt left them
             views = self._views_anew(views, first)
             if views is None:
@@ -167,6 +166,7 @@ class _Registration:
             before = self.pose
             yield from self._level(views, level, number, last)
             if not last and self._astray(moved=self.pose is not before) and not final:
+                self._measure(views)
                 self.outcome = self._lost(views, "the CT and the X-ray have no edges in common there")
                 return
 

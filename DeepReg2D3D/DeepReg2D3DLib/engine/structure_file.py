@@ -46,9 +46,7 @@ def _box(record: Record) -> Structure:
     if not bool((high > low).all()):
         raise record.error(f"must be above low_mm along every axis, found {high.tolist()}", "high_mm")
     axes = torch.eye(3, dtype=torch.float64)
-    return Structure.box(
-        0.5 * (low + high), axes, high - low, record.text("name", "box")
-    )  # never the file's name: it may be a patient's
+    return Structure.box(0.5 * (low + high), axes, high - low, record.text("name", "box"))
 
 
 def _markup(record: Record) -> Structure:

@@ -38,13 +38,16 @@ CLEARLY_BETTER = 0.15
 
 
 def near_preset(preset: Preset) -> Preset:
-    """The preset for a structure that is nearly in place: a narrow search, and little beside it in the picture."""
+    """The preset for a structure that is nearly in place: a narrow search and none beyond, or it might end at a
+    neighbour; and little beside it in the picture."""
     levels = []
     for number, level in enumerate(preset.levels):
         damping = tuple(max(d, least) for d, least in zip(level.damping, LEAST_DAMPING, strict=True))
         damping = level.damping if number else damping
         levels.append(replace(level, margin_mm=min(level.margin_mm, MARGIN_MM), damping=damping))
-    return replace(preset, search=None if preset.search is None else NEAR, wide=None, levels=tuple(levels))
+    search = None if preset.search is None else NEAR
+    near = replace(preset, search=search, wide=None, again=(), last_resort=None, other_places=0)
+    return replace(near, levels=tuple(levels))
 
 
 def register_structure(
@@ -66,7 +69,7 @@ def register_structure(
     rough = replace(preset, levels=preset.levels[:1])
     index, poses, last = 0, [], None
     for iteration in register(None, xrays, ct_to_world, method=method, preset=rough, setup=setup):
-        yield replace(iteration, final=False, status="")
+        yield replace(iteration, final=False, status="", confidence=None)
         index, last = iteration.index, iteration
         poses.append(iteration.ct_to_world)
     assert last is not None

@@ -39,6 +39,10 @@ class Engine(Protocol):
     def register(self, fields: Mapping[str, Any]) -> Iterator[Answer]:
         """The iterations of a run, entry 0 the start; each has at least ``index``, ``pose``, ``final``, ``status``."""
 
+    def kept(self) -> Answer | None:
+        """One more iteration where the run, stopped now, should go back to the end of an earlier attempt."""
+        ...
+
     def report(self) -> Answer:
         """What is to be told of the run that just ended."""
 
@@ -199,6 +203,7 @@ class Server:
             request = self._mailbox.take(wait=not running, render=not (running and step_next))
             # A cancel that arrived with nothing to cancel is forgotten here, or it would end the next run.
             if self._mailbox.take_cancel() and self._run is not None:
+                self._go_back(self._run)
                 self._end_run("cancelled", STOPPED)
             if request is not None:
                 self._answer(request)
@@ -289,6 +294,14 @@ class Server:
             if run.steps_left <= 0:
                 run.paused = True
                 self.send("paused", None, run=run.name, pose=run.pose)
+
+    def _go_back(self, run: _Run) -> None:
+        """A stopped run that looked elsewhere already ends where it was trusted most."""
+        iteration = self._engine.kept()
+        if iteration is not None:
+            run.pose = iteration["pose"]
+            run.count += 1
+            self.send("iteration", None, run=run.name, **iteration)
 
     def _next(self, run: _Run) -> Answer | None:
         """The next iteration."""

@@ -21,6 +21,7 @@ from ..engine.beam import pose_from_angles
 from ..engine.device import resolve_device
 from ..engine.errors import InputError
 from ..engine.initial_pose import default_pose
+from ..engine.iteration import kept
 from ..engine.methods import get_method
 from ..engine.registration import Iteration, register
 from ..engine.report import RunFacts, Seconds, build_report
@@ -59,6 +60,7 @@ class EngineSession:
         self._structure: Structure | None = None
         self._structure_setup: tuple[str, Any] | None = None
         self._records: list[Iteration] = []
+        self._ended: list[Iteration] = []  # the most trusted end of an attempt, with its pictures
         self._run: dict[str, Any] | None = None
         self._warnings: list[str] = []
         self._load_seconds = self._setup_seconds = 0.0
@@ -293,7 +295,7 @@ class EngineSession:
     def _iterations(self, volume: Volume, xrays: list[XRay], fields: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         device = self._run_device(fields.get("device", "auto"))
         if not fields.get("continued"):
-            self._records = []
+            self._records, self._ended = [], []
         self._run = {
             **fields,
             "device": device.type,
@@ -311,13 +313,28 @@ class EngineSession:
         for iteration in run:
             if iteration.index == 0 and self._records:
                 continue  # the start of a continued run was the end of an iteration already
-            counted = replace(iteration, index=iteration.index + past)
-            record = iteration_record(counted)
-            for view, shown in zip(iteration.views, record["views"], strict=True):
-                shown["bone"] = self._live["bone"].quick(view.camera, iteration.ct_to_world).numpy()
-            # The report needs the numbers, not the pictures.
-            self._records.append(replace(counted, views=()))
-            yield record
+            yield self._recorded(replace(iteration, index=iteration.index + past))
+
+    def _recorded(self, iteration: Iteration) -> dict[str, Any]:
+        """Remember an iteration for the report, and the end of an attempt for ``kept``; its record for the client."""
+        record = iteration_record(iteration)
+        for view, shown in zip(iteration.views, record["views"], strict=True):
+            shown["bone"] = self._live["bone"].quick(view.camera, iteration.ct_to_world).numpy()
+        # The report needs the numbers, not the pictures.
+        self._records.append(replace(iteration, views=()))
+        if iteration.confidence is not None and not iteration.final:
+            self._ended = [kept([*self._ended, iteration])]
+        return record
+
+    def kept(self) -> dict[str, Any] | None:
+        """See ``server.Engine``."""
+        if not self._ended or not self._records:
+            return None
+        last = self._records[-1]
+        best = kept([*self._ended, last])
+        if best is last or best.index == last.index:
+            return None
+        return self._recorded(replace(best, index=last.index + 1, motion_mm=0.0))
 
     def _run_device(self, wanted: str) -> torch.device:
         """The device of a run; after the GPU ran out of memory 'auto' stays with the CPU."""
