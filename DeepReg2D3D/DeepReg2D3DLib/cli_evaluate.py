@@ -19,7 +19,7 @@ EPILOG = """\
 examples:
   deepreg2d3d evaluate --cases cases --method dppc --starts 20 --out evaluation
   deepreg2d3d evaluate --cases cases --method deep-iterative dppc --views joint --starts 300 --out published
-  deepreg2d3d evaluate --cases cases --weights trained --out evaluation_trained"""
+  deepreg2d3d evaluate --cases cases --weights job/models --out evaluation_job    what `train --export` wrote"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
