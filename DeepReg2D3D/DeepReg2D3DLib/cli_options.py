@@ -103,7 +103,8 @@ def add_preset(parser: argparse.ArgumentParser) -> None:
         "--preset",
         choices=PRESETS,
         default="accurate",
-        help="accurate: several resolutions; fast: fewer; paper: one resolution, ten iterations (default: %(default)s)",
+        help="accurate: two resolutions, and further searches where a result leaves doubt; fast: two coarser ones, one "
+        "search at most; paper: one resolution, ten iterations, no search (default: %(default)s)",
     )
 
 
