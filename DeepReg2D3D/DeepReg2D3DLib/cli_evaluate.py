@@ -44,8 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--starts",
         type=cli_options.positive_count,
         metavar="N",
-        help="starts for each case and view: picked evenly from those listed, beyond them drawn (default: all listed); a "
-        "capture range needs 20 runs, of all cases and views together, in each 5 mm bin",
+        help="starts for each case and view: picked evenly from those listed, beyond them drawn (default: all listed); "
+        "a capture range needs 20 runs, of all cases and views together, in each 5 mm bin",
     )
     cli_options.add_seed(parser, "seed of the drawn starts")
     cli_options.add_device(parser)

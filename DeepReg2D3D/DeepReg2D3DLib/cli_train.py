@@ -19,8 +19,8 @@ stopped, whenever that was. The first lines with numbers appear within two minut
 and the rest of the cores train; on a GPU everything happens there.
 
 Weights are written at the end, and only with --export NAME, into OUT/models: the folder for `--weights` of the other
-commands. NAME must be that of the network: deep-iterative-flow after training the flow; after joint training
-deep-iterative, which stands for deep-iterative-flow and deep-iterative-weights."""
+commands. NAME must be METHOD-flow after training the flow (deep-iterative-flow), and METHOD after joint training
+(deep-iterative), which enters METHOD-flow and METHOD-weights."""
 EPILOG = """\
 examples:
   deepreg2d3d train --cts my-cts --minutes 120 --export deep-iterative-flow --out job
