@@ -18,7 +18,9 @@ The table is a CSV file whose first line names its columns: ct, xrays (separated
 file, or auto), landmarks, name. Paths are relative to the table. A case folder begins at its start.json or start.tfm,
 else at the first start that its case.json lists, else at the automatic start.
 
-On a cluster, run the command with --shard i/n for i from 1 to n, on any nodes that share the output folder."""
+On a cluster, run the command with --shard i/n for i from 1 to n, on any nodes that share the output folder.
+
+The exit status is 3 where a row of the summary is unreliable, refused or failed."""
 EPILOG = """\
 examples:
   deepreg2d3d batch --list patients.csv --method dppc --out results

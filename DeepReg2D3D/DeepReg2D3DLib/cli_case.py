@@ -14,12 +14,14 @@ Writes a case folder: the CT and the X-rays from their voxels and pixels alone, 
 number, and what else is given: a pose that counts as the truth, a first pose, landmarks. No tag, file name or comment
 of the originals goes along. What is in the pictures stays: a face, letters burned into an X-ray; look at them first.
 
-`register --ct`, `batch --list` and `evaluate --cases` read the folder."""
+`batch --list` reads the folder, and `evaluate --cases` does where a --reference was given (with --starts N, which draws
+the starts). `register` takes its files: --ct case/ct.nrrd --geometry case/geometry.json."""
 EPILOG = """\
 examples:
   deepreg2d3d case --ct dicom/ --xray a.dcm b.dcm --reference result/pose.json --out case
   deepreg2d3d case --ct ct.nrrd --geometry geometry.json --init start.tfm --out case
-  deepreg2d3d batch --list case --out result"""
+  deepreg2d3d batch --list case --out result
+  deepreg2d3d evaluate --cases case --starts 60 --out evaluation"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -19,7 +19,7 @@ EPILOG = """\
 examples:
   deepreg2d3d evaluate --cases cases --method dppc --starts 20 --out evaluation
   deepreg2d3d evaluate --cases cases --method deep-iterative dppc --views joint --starts 300 --out published
-  deepreg2d3d evaluate --cases cases --weights trained --out evaluation_trained"""
+  deepreg2d3d evaluate --cases cases --weights job/models --out evaluation_job    what `train --export` wrote"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--starts",
         type=cli_options.positive_count,
         metavar="N",
-        help="starts for each case and view: picked evenly from those listed, beyond them drawn (default: all listed)",
+        help="starts for each case and view: picked evenly from those listed, beyond them drawn (default: all listed); "
+        "a capture range needs 20 runs, of all cases and views together, in each 5 mm bin",
     )
     cli_options.add_seed(parser, "seed of the drawn starts")
     cli_options.add_device(parser)

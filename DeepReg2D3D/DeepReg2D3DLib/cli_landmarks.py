@@ -19,6 +19,9 @@ landmarks.json:
   {"format": "deepreg2d3d-landmarks", "version": 1, "coordinate_system": "LPS", "landmarks": [
     {"name": "L3 left pedicle", "ct_mm": [12.5, -40.0, 310.0], "clicks": [{"view": "AP", "pixel": [301.5, 220.0]}]}]}
 
+  ct_mm: mm in LPS; 3D Slicer shows RAS, so R and A change their sign. pixel: column, row, with whole numbers at the
+  centres of pixels and (0, 0) at the top left. view: a name of the geometry's.
+
 example:
   deepreg2d3d landmarks --geometry geometry.json --landmarks landmarks.json --out start.json"""
 

@@ -92,7 +92,8 @@ def add_weights(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="DIR",
         help="networks to use in place of the installed ones of the same name: the folder that 'adapt' wrote for this "
-        "CT, or that 'train' wrote (default: the installed ones)",
+        "CT, or OUT/models of 'train --export NAME'; one without a network of the method is refused (default: the "
+        "installed ones)",
     )
 
 
@@ -102,7 +103,8 @@ def add_preset(parser: argparse.ArgumentParser) -> None:
         "--preset",
         choices=PRESETS,
         default="accurate",
-        help="accurate: several resolutions; fast: fewer; paper: one resolution, ten iterations (default: %(default)s)",
+        help="accurate: two resolutions, and further searches where a result leaves doubt; fast: two coarser ones, one "
+        "search at most; paper: one resolution, ten iterations, no search (default: %(default)s)",
     )
 
 

@@ -14,7 +14,7 @@ Simulates X-ray images of a CT for every view of a geometry: several energies, s
 and, by chance, metal. The patient behind the X-ray differs a little from the CT, as after a week.
 
 Writes a case folder into --out: ct.nrrd, the X-rays, geometry.json, pose.json (the truth) and case.json with targets
-and 60 starts, which `register` and `evaluate` read."""
+and 60 starts, which `batch` and `evaluate` read."""
 EPILOG = """\
 example:
   deepreg2d3d simulate --ct ct.nrrd --geometry geometry.json --pose pose.json --out case

@@ -15,13 +15,13 @@ Measures how well a CT registers to X-rays of your own: from many random starts 
 counts as the truth. That is a registration accepted by eye, a calibrated acquisition, or, without --reference, what the
 markers of --landmarks give.
 
-Writes into --out: study.html (all in one file, to print, with pictures of the failures), table.md, table.json,
+Writes into --out: study.html (all in one file, to print, with pictures of up to 24 failures), table.md, table.json,
 starts.csv, poses.jsonl, success.png, errors.png, with --landmarks fiducials.csv (every marker's distance from its
 click, with and without the registration), and the anonymised inputs as a case folder. The same command goes on where an
 interrupted one stopped; more --starts or --method are added to what is there."""
 EPILOG = """\
 examples:
-  deepreg2d3d study --ct ct.nrrd --geometry geometry.json --reference accepted.tfm --starts 100 --limit 60 --out study
+  deepreg2d3d study --ct ct.nrrd --geometry geometry.json --reference accepted.tfm --starts 240 --limit 60 --out study
   deepreg2d3d study --ct dicom/ --xray a.dcm b.dcm --landmarks markers.json --method deep-iterative dppc --out study"""
 
 
@@ -33,7 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=cli_options.positive_count,
         default=100,
         metavar="N",
-        help="random starts for each method and view, spread evenly over the 5 mm bins (default: 100)",
+        help="random starts for each method and view, spread evenly over the 5 mm bins (default: 100; a capture range "
+        "needs 20 runs in each bin: 240 up to 60 mm)",
     )
     parser.add_argument(
         "--limit", type=float, default=60.0, metavar="MM", help="how far the starts reach, in mm of mTRE (default: 60)"

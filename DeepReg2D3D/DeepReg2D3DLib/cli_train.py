@@ -16,10 +16,15 @@ with --set stage=joint, the weights of its correspondences by the poses that com
 
 Writes into --out: config.json, log.jsonl, curves.png, checkpoint/ and volumes/. The same command goes on where a job
 stopped, whenever that was. The first lines with numbers appear within two minutes. On a CPU one process makes samples
-and the rest of the cores train; on a GPU everything happens there."""
+and the rest of the cores train; on a GPU everything happens there.
+
+Weights are written at the end, and only with --export NAME, into OUT/models: the folder for `--weights` of the other
+commands. NAME must be METHOD-flow after training the flow (deep-iterative-flow), and METHOD after joint training
+(deep-iterative), which enters METHOD-flow and METHOD-weights."""
 EPILOG = """\
 examples:
-  deepreg2d3d train --cts my-cts --minutes 120 --out job
+  deepreg2d3d train --cts my-cts --minutes 120 --export deep-iterative-flow --out job
+  deepreg2d3d evaluate --cases cases --weights job/models --out evaluation_job
   deepreg2d3d train --cts my-cts --minutes 25 --device cuda --set xrays=64 --set sample.rows=128 --out job
   deepreg2d3d train --cts my-cts --minutes 60 --out longer --set begin_with=deep-iterative-flow --set learning_rate=5e-4
   deepreg2d3d train --cts my-cts --recipe paper --minutes 600 --device cuda --out paper

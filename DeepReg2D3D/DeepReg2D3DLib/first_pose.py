@@ -71,7 +71,7 @@ class StartRequest:
             where = "where the principal rays meet" if len(cameras) > 1 else "on the principal ray"
             warnings.warn(
                 f"no first pose was given (--init): the CT's centre starts {where}, unrotated. If the result is wrong, "
-                "give a pose within about 50 mm and 10 degrees, or --init auto.",
+                "give a pose within about 50 mm and 15 degrees, or --init auto.",
                 stacklevel=2,
             )
         return default_pose(cameras, ct_point)
