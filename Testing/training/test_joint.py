@@ -142,3 +142,10 @@ def test_unknown_stages_and_missing_flow_are_refused(tmp_path):
         joint_task(config(stage="third"))
     with pytest.raises(InputError, match="holds no trained flow network"):
         joint_task(config(flow_from=str(tmp_path))).build()
+
+
+def test_a_flow_network_of_other_sizes_is_refused_with_its_sizes(source, tmp_path):
+    Trainer(config(stage="flow"), tmp_path / "flow", source, CPU).run(steps=1)
+    other = config(flow_from=str(tmp_path / "flow"), network={**config().network, "hidden": 24})
+    with pytest.raises(InputError, match="--set network="):
+        joint_task(other).build()

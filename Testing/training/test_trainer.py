@@ -8,9 +8,11 @@ import torch
 from DeepReg2D3DLib.engine.errors import InputError
 from DeepReg2D3DLib.engine.weights import load_network, read_manifest
 from DeepReg2D3DLib.training.config import PAPER, SampleConfig, TrainConfig
-from DeepReg2D3DLib.training.job import configured, export_weights
+from DeepReg2D3DLib.training.job import JobOptions, configured, export_weights, refuse_another_job, run_job
+from DeepReg2D3DLib.training.maker import ring_layout, slots_of
+from DeepReg2D3DLib.training.ring import SampleRing
 from DeepReg2D3DLib.training.tasks import task_of
-from DeepReg2D3DLib.training.trainer import Trainer, read_log
+from DeepReg2D3DLib.training.trainer import RingSource, Trainer, read_log
 from DeepReg2D3DLib.training.validation import validate
 from online_source import OnlineSource
 
@@ -147,10 +149,46 @@ def test_a_job_may_begin_with_installed_weights(source, tmp_path):
 
 def test_installed_weights_of_another_network_or_name_are_refused(source, tmp_path):
     other = config(architecture="pointflow", network={"hidden": 16}, begin_with="deep-iterative-flow")
-    with pytest.raises(InputError, match="are of another network"):
+    with pytest.raises(InputError, match="'begin_with': the weights 'deep-iterative-flow' are of another"):
         Trainer(other, tmp_path / "other", source, CPU)
-    with pytest.raises(InputError, match="No trained weights named 'nothing'"):
-        Trainer(config(begin_with="nothing"), tmp_path / "unknown", source, CPU)
+    for name in ("nothing", "deep-iterative-weights"):
+        with pytest.raises(InputError, match=f"'{name}' is no installed flow network. There are: .*deep-iterative-fl"):
+            configured(config(), {"begin_with": name})
+
+
+def test_a_job_goes_on_only_with_the_settings_it_was_begun_with(tmp_path):
+    begun = config(seed=5)
+    (tmp_path / "config.json").write_text(json.dumps(begun.as_dict()))
+    options = JobOptions(tmp_path, None, None, CPU, steps=1)
+    for other, said in ((replace(begun, seed=6), "seed = 5"), (replace(begun, held_out=("hip",)), "held_out = ")):
+        with pytest.raises(InputError, match=f"begun with {said}.*Give another --out"):
+            run_job(other, options, lambda entry: None)
+    assert json.loads((tmp_path / "config.json").read_text())["seed"] == 5
+    assert not list(tmp_path.glob("ring*"))
+    older = {name: value for name, value in begun.as_dict().items() if name not in ("begin_with", "bfloat16")}
+    (tmp_path / "config.json").write_text(json.dumps(older))
+    refuse_another_job(replace(begun, learning_rate=1e-5, xrays=7), tmp_path)
+
+
+def test_a_rate_may_be_full_from_the_first_step_on(source, tmp_path):
+    trainer = Trainer(config(warmup_steps=0, learning_rate=1e-3), tmp_path / "job", source, CPU)
+    trainer.run(steps=1)
+    assert trainer.optimiser.param_groups[0]["lr"] == 1e-3
+
+
+def test_samples_that_nobody_makes_any_more_end_the_job(training_volume, tmp_path):
+    layout = ring_layout(config().sample)
+    ring = SampleRing.create(tmp_path / "ring", 4, layout)
+    for slot in slots_of(
+        OnlineSource([training_volume], config().sample, 2).batch(2, torch.Generator().manual_seed(0))
+    ):
+        ring.write(slot)
+    alive = [True]
+    source = RingSource([ring], 0, filled=lambda: alive[0])
+    assert len(source.batch(2, torch.Generator()).xray) == 2
+    alive[0] = False
+    with pytest.raises(InputError, match="makes training samples has ended"):
+        source.batch(2, torch.Generator())
 
 
 def test_the_papers_recipe_swings_its_rate_and_trains_both_stages(source, tmp_path):

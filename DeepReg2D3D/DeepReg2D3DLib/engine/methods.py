@@ -24,6 +24,7 @@ from .agreed_matching import AgreedMatching
 from .correspondences import CorrespondenceFinder, Matches, Scene, Weighting
 from .errors import InputError
 from .flow_matching import FlowMatching
+from .networks import PointFlow
 from .patch_matching import FlowCentredMatching, PatchMatching
 from .point_matching import PointFlowMatching
 from .weighting import LearnedWeights
@@ -67,7 +68,9 @@ def _dppc(load: Load) -> Method:
 
 
 def _deep_iterative(load: Load) -> Method:
-    flow = PointFlowMatching(load("deep-iterative-flow"))
+    network = load("deep-iterative-flow")
+    # The paper's own flow network, RAFT, serves as well where somebody has trained it.
+    flow = PointFlowMatching(network) if isinstance(network, PointFlow) else FlowMatching(network)
     weights = LearnedWeights(load("deep-iterative-weights"))
     return Method("deep-iterative", flow, weights, finishing=AgreedMatching(flow, weights), learned=True, sees_far=True)
 

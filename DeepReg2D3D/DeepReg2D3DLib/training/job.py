@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 import math
 import os
 import shutil
@@ -19,6 +20,7 @@ from ..engine.atomic import make_folder
 from ..engine.errors import InputError
 from ..engine.folder_lock import folder_lock
 from ..engine.json_file import read_json
+from ..engine.networks import FLOW_ARCHITECTURES, POINT_ARCHITECTURES
 from ..engine.weights import read_manifest, save_network
 from .config import TrainConfig
 from .joint import joint_task
@@ -72,6 +74,7 @@ def run_job(config: TrainConfig, options: JobOptions, report: Callable[[dict[str
 
 def _run_alone(config: TrainConfig, options: JobOptions, report: Callable[[dict[str, Any]], None]) -> Trainer:
     out = make_folder(options.out)
+    refuse_another_job(config, out)
     if shutil.disk_usage(out).free < 6e9:
         raise InputError(f"{out}: a training job needs 6 GB of free disk for its volumes and samples.")
     settings = VolumeSetSettings(count=options.volumes, seed=config.seed, held_out=config.held_out)
@@ -95,6 +98,28 @@ def _run_alone(config: TrainConfig, options: JobOptions, report: Callable[[dict[
     return trainer
 
 
+BEGUN_WITH = (
+    *("architecture", "network", "begin_with", "stage", "seed", "held_out", "sample"),
+    *("flow_from", "weight_architecture", "weight_network"),
+)
+"""Settings that a job keeps from its first call to its last: others may change when it goes on."""
+
+
+def refuse_another_job(config: TrainConfig, out: Path) -> None:
+    """Raises InputError where a job was begun in ``out`` with settings that can't change on the way."""
+    if not (out / "config.json").is_file():
+        return
+    begun = TrainConfig().as_dict() | read_json(out / "config.json")
+    asked = json.loads(json.dumps(config.as_dict()))
+    for name in BEGUN_WITH:
+        before, now = json.loads(json.dumps(begun[name])), asked[name]
+        if before != now:
+            raise InputError(
+                f"{out}: holds a job that was begun with {name} = {json.dumps(before)}, and this call says "
+                f"{json.dumps(now)}. Give another --out, or the setting it was begun with."
+            )
+
+
 def _own_source(
     config: TrainConfig, options: JobOptions, folders: VolumeFolders, report: Callable[[dict[str, Any]], None]
 ) -> RingSource:
@@ -111,7 +136,12 @@ def _own_source(
     for process, ring in makers:
         if not wait_for(ring, FIRST_SLOTS, process, 900.0):
             raise InputError("A process that makes training samples ended or is too slow: see the messages above it.")
-    return RingSource([ring for _, ring in makers], config.seed, options.device)
+    return RingSource(
+        [ring for _, ring in makers],
+        config.seed,
+        options.device,
+        filled=lambda: all(process.is_alive() for process, _ in makers),
+    )
 
 
 def _shared_source(config: TrainConfig, options: JobOptions) -> RingSource:
@@ -158,9 +188,19 @@ def configured(config: TrainConfig, changes: dict[str, Any]) -> TrainConfig:
     """
     for name, value in changes.items():
         config = _changed(config, name.split("."), value, name)
-    entry = read_manifest().get(config.begin_with)
-    if entry is None:  # random weights, or a name that building the network refuses
+    if not config.begin_with:
         return config
+    flows = {
+        name: entry
+        for name, entry in read_manifest().items()
+        if entry.get("architecture") in FLOW_ARCHITECTURES | POINT_ARCHITECTURES
+    }
+    if config.begin_with not in flows:
+        raise InputError(
+            f"Training setting 'begin_with': '{config.begin_with}' is no installed flow network. There are: "
+            f"{', '.join(sorted(flows)) or 'none'}."
+        )
+    entry = flows[config.begin_with]
     return replace(config, architecture=entry["architecture"], network=dict(entry["config"]))
 
 

@@ -8,6 +8,7 @@ is solved here without robust iterations, so that only the weights can tell righ
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import torch
@@ -123,7 +124,15 @@ def _averaged_flow(job: Path, config: TrainConfig) -> dict[str, Tensor]:
     trained = description["config"]["architecture"]
     if trained != config.architecture:
         raise InputError(f"{job} trained '{trained}', and this job asks for '{config.architecture}'.")
-    return {k.removeprefix("average."): v for k, v in tensors.items() if k.startswith("average.")}
+    averaged = {k.removeprefix("average."): v for k, v in tensors.items() if k.startswith("average.")}
+    wanted = {name: value.shape for name, value in task_of(config).build().state_dict().items()}
+    if {name: value.shape for name, value in averaged.items()} != wanted:
+        network = json.dumps(description["config"]["network"])
+        raise InputError(
+            f"{job} trained a network of other sizes than this job asks for. As flow_from give a job of stage 'flow', "
+            f"and its sizes: --set network='{network}'."
+        )
+    return averaged
 
 
 def joint_task(config: TrainConfig) -> Task:

@@ -186,4 +186,4 @@ def wait_for(ring: SampleRing, slots: int, process: multiprocessing.process.Base
     limit = time.monotonic() + seconds
     while ring.filled < slots and process.is_alive() and time.monotonic() < limit:
         time.sleep(0.5)
-    return ring.filled >= slots
+    return ring.filled >= slots and process.is_alive()

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..engine.errors import InputError
 from .checkpoint import load_checkpoint, save_checkpoint
 from .config import TrainConfig
 from .joint import joint_task
@@ -36,15 +37,27 @@ class SampleSource(Protocol):
 
 
 class RingSource:
-    """Batches from rings that other processes fill, as many X-rays from each."""
+    """Batches from rings that other processes fill, as many X-rays from each; ``filled``: whether they still do."""
 
-    def __init__(self, rings: Sequence[SampleRing], seed: int, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self,
+        rings: Sequence[SampleRing],
+        seed: int,
+        device: torch.device | str = "cpu",
+        filled: Callable[[], bool] = lambda: True,
+    ) -> None:
         self.rings = list(rings)
+        self.filled = filled
         self.device = device
         self._random = np.random.default_rng(seed)
 
     def batch(self, xrays: int, generator: torch.Generator) -> SampleBatch:
-        """See ``SampleSource``; the source's own random numbers choose the slots."""
+        """See ``SampleSource``; the source's own random numbers choose the slots.
+
+        Raises InputError where nobody makes samples any more: the same ones again and again teach nothing.
+        """
+        if not self.filled():
+            raise InputError("A process that makes training samples has ended: see the messages above. Start again.")
         share, over = divmod(xrays, len(self.rings))
         order = self._random.permutation(len(self.rings))
         counts = [share + (number < over) for number in range(len(self.rings))]
@@ -179,7 +192,7 @@ class Trainer:
 
     def _set_rate(self, progress: float, decay_share: float) -> None:
         config = self.config
-        rate = config.learning_rate * min(1.0, (self.step + 1) / config.warmup_steps)
+        rate = config.learning_rate * min(1.0, (self.step + 1) / max(1, config.warmup_steps))
         if config.cycle_steps > 0:
             # Triangular (Smith, Cyclical Learning Rates for Training Neural Networks, WACV 2017).
             phase = (self.step % config.cycle_steps) / config.cycle_steps

@@ -104,7 +104,11 @@ class RigidFit:
         self.damping = damping
 
     def __call__(self, along: Tensor, log_scale: Tensor) -> Tensor:
-        """Flow (B, N, 2) of the rigid motion nearest to ``along`` (B, N). Differentiable."""
+        """Flow (B, N, 2) of the rigid motion nearest to ``along`` (B, N). Differentiable; in float32 under autocast."""
+        with torch.autocast(along.device.type, enabled=False):
+            return self._fitted(along.float(), log_scale.float())
+
+    def _fitted(self, along: Tensor, log_scale: Tensor) -> Tensor:
         prior = self.valid / torch.exp(log_scale).clamp_min(0.5).square()
         weights = prior
         for step in range(3):
