@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +16,9 @@ from DeepReg2D3DLib.engine.case_file import load_case
 from DeepReg2D3DLib.engine.errors import InputError
 from DeepReg2D3DLib.engine.metrics import mtre
 from DeepReg2D3DLib.engine.pose_file import load_pose
-from small_case import TRUTH
+from DeepReg2D3DLib.evaluation.worker_pool import Done
+from dicom_case import write_dicom_ct
+from small_case import TRUTH, small_volume
 
 
 def table(folder: Path, rows: list[dict[str, str]]) -> Path:
@@ -106,6 +110,74 @@ def test_a_changed_file_changes_the_fingerprint(small_case, tmp_path):
     assert batch.fingerprint(item, settings) == before
     start.write_text(start.read_text() + "\n")
     assert batch.fingerprint(item, settings) != before
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """The names of the items that a batch registers, in place of which each is simply done."""
+    names = []
+
+    def work_off(tasks, *_):
+        for task in tasks:
+            names.append(task.item.name)
+            row = batch._row(task.item.name, "converged")
+            batch._write_row(task, row)
+            yield Done(task, row)
+
+    monkeypatch.setattr(batch, "work_off", work_off)
+    return names
+
+
+def written_anew(path: Path) -> None:
+    """Another content of the same length, a moment later."""
+    content, stamp = bytearray(path.read_bytes()), path.stat().st_mtime_ns + 1_000_000
+    content[-1] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(stamp, stamp))
+
+
+def test_a_changed_xray_of_a_case_folder_is_done_anew_alone(small_case, tmp_path, asked, capsys):
+    for name in ("a", "b"):
+        shutil.copytree(small_case, tmp_path / "cases" / name)
+    for expected in (["a", "b"], []):
+        assert run(tmp_path / "cases", tmp_path / "out") == 0
+        assert asked == expected
+        asked.clear()
+    written_anew(tmp_path / "cases" / "b" / "LAT.nrrd")
+    assert run(tmp_path / "cases", tmp_path / "out") == 0
+    assert asked == ["b"]
+    (tmp_path / "cases" / "a" / "geometry.json").write_text("{")  # a registration would refuse it
+    assert run(tmp_path / "cases", tmp_path / "out") == 0
+    assert asked == ["b", "a"]
+
+
+def test_xrays_of_the_table_go_over_those_of_the_geometry(small_case, tmp_path, asked, capsys):
+    case = Path(shutil.copytree(small_case, tmp_path / "case"))
+    other = Path(shutil.copytree(small_case, tmp_path / "other"))
+    listed = table(tmp_path, [row(case, "a", xrays=f"{other / 'AP.nrrd'};{other / 'LAT.nrrd'}")])
+    assert run(listed, tmp_path / "out") == 0
+    written_anew(case / "AP.nrrd")
+    assert run(listed, tmp_path / "out") == 0
+    assert asked == ["a"]
+    written_anew(other / "AP.nrrd")
+    assert run(listed, tmp_path / "out") == 0
+    assert asked == ["a", "a"]
+
+
+def test_a_changed_slice_of_a_ct_is_done_anew_alone(small_case, tmp_path, asked, capsys):
+    """Of a folder of slices, and of a series that one of its files stands for."""
+    folders = {name: write_dicom_ct(tmp_path / name, small_volume(10.0)) for name in ("a", "b", "c")}
+    files = {"a": folders["a"], "b": folders["b"], "c": folders["c"] / "Zebedee_000.dcm"}
+    listed = table(tmp_path, [row(small_case, name, ct=str(ct)) for name, ct in files.items()])
+    assert run(listed, tmp_path / "out") == 0
+    for name in ("b", "c"):
+        (folders[name] / ".DS_Store").write_text("of a file browser")
+        asked.clear()
+        assert run(listed, tmp_path / "out") == 0
+        assert asked == []
+        written_anew(folders[name] / "Zebedee_007.dcm")
+        assert run(listed, tmp_path / "out") == 0
+        assert asked == [name]
 
 
 def test_other_networks_are_new_work(small_case, tmp_path, monkeypatch, capsys):

@@ -3,11 +3,14 @@
 import csv
 import json
 
+import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from DeepReg2D3DLib import tracking_run
 from DeepReg2D3DLib.cli import main
 from DeepReg2D3DLib.engine.errors import InputError
+from DeepReg2D3DLib.engine.geometry_file import View, save_geometry
 from DeepReg2D3DLib.engine.metrics import mrpd
 from DeepReg2D3DLib.engine.pose_file import load_pose, save_pose
 from DeepReg2D3DLib.engine.view_files import views_of_dicom
@@ -15,7 +18,7 @@ from DeepReg2D3DLib.tracking_run import parse_frames
 from dicom_case import write_xa
 from dicom_files import assert_no_secrets
 from PIL import Image
-from small_case import CENTRE, TRUTH, small_volume, start_pose
+from small_case import AP, CENTRE, TRUTH, camera, small_volume, start_pose
 
 POSES = [TRUTH, start_pose(2.0), start_pose(4.0)]
 
@@ -54,6 +57,58 @@ def test_every_frame_has_its_pose(tracked):
 def test_the_animation_shows_every_frame(tracked):
     with Image.open(tracked[1] / "track.gif") as animation:
         assert animation.n_frames == 3 and animation.width > 200
+
+
+def still_run(case, folder, blank):
+    """The command line for the small case's AP view as a run of four frames in which nothing moves; blank: numbers of
+    frames that show nothing."""
+    image = sitk.GetArrayFromImage(sitk.ReadImage(str(case / "AP.nrrd"))).reshape(1, 112, 128)
+    stack = np.repeat(image, 4, axis=0)
+    stack[[number - 1 for number in blank]] = 0
+    sitk.WriteImage(sitk.GetImageFromArray(stack), str(folder / "Quux.nrrd"))
+    save_geometry([View(camera("AP", AP), folder / "Quux.nrrd", "line_integral")], folder / "geometry.json")
+    files = ["--ct", case / "ct.nrrd", "--geometry", folder / "geometry.json", "--init", case / "start.json"]
+    how = ["--method", "dppc", "--preset", "paper", "--device", "cpu", "--out", folder / "out"]
+    return [str(word) for word in ("track", *files, *how)]
+
+
+def test_frames_that_show_nothing_cost_themselves_alone(small_case, tmp_path, capsys):
+    assert main([*still_run(small_case, tmp_path, blank=(2, 4)), "--keep-images"]) == 3
+    told = capsys.readouterr()
+    out = tmp_path / "out"
+    found = json.loads((out / "poses.json").read_text())["frames"]
+    assert [(frame["frame"], frame["status"] == "unreliable") for frame in found] == [
+        (1, False), (2, True), (3, False), (4, True)
+    ]  # fmt: skip
+    assert found[1]["ct_to_world"] == found[0]["ct_to_world"] and found[3]["ct_to_world"] == found[2]["ct_to_world"]
+    assert "frame 4: unreliable, at the last sound pose" in told.err and "shows nothing" in told.err
+    assert "2 in doubt" in told.out and "Traceback" not in told.err
+    images = sitk.GetArrayFromImage(sitk.ReadImage(str(out / "images_AP.nrrd")))
+    assert images.shape == (4, 112, 128) and [bool(image.any()) for image in images] == [True, False, True, False]
+    with Image.open(out / "track.gif") as animation:
+        assert animation.n_frames == 4
+    assert_no_secrets((out / "poses.json").read_text(), (out / "track.csv").read_text())
+
+
+def test_a_first_frame_that_shows_nothing_refuses_the_run(small_case, tmp_path, capsys):
+    assert main(still_run(small_case, tmp_path, blank=(1,))) == 2
+    assert "shows nothing" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_was_tracked_is_written_whatever_happens_then(small_case, tmp_path, monkeypatch):
+    original = tracking_run.track
+
+    def failing(*arguments):
+        run = original(*arguments)
+        yield next(run)
+        raise MemoryError("of the device")
+
+    monkeypatch.setattr(tracking_run, "track", failing)
+    assert main(still_run(small_case, tmp_path, blank=())) == 1
+    found = json.loads((tmp_path / "out" / "poses.json").read_text())["frames"]
+    assert [frame["frame"] for frame in found] == [1]
+    assert (tmp_path / "out" / "track.csv").exists() and (tmp_path / "out" / "frames" / "pose_0001.tfm").exists()
 
 
 @pytest.mark.parametrize(

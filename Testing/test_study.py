@@ -213,6 +213,72 @@ def test_a_folder_of_something_else_is_left_alone(small_case, tmp_path):
     assert (tmp_path / "starts.csv").read_text() == "mine"
 
 
+def begun(case: Path, out: Path, raised: BaseException | None = None, reference: str = "pose.json") -> list[str]:
+    """Names in the folder of a study that wrote its case; with ``raised`` that is what happens in the middle of it."""
+
+    def note(text: str) -> None:
+        if raised is not None and text == "writing the CT":
+            assert (out / study.UNFINISHED / "ap.nrrd").exists()
+            raise raised
+
+    files = study.StudyFiles(case / "ct.nrrd", case / "geometry.json", reference=case / reference)
+    study.run_study(files, study.StudySettings(out, ("dppc",), 2, 10.0, "paper", device="cpu", jobs=1, note=note))
+    return sorted(path.name for path in out.iterdir())
+
+
+@pytest.fixture
+def no_registrations(monkeypatch):
+    monkeypatch.setattr("DeepReg2D3DLib.evaluation.protocol.work_off", lambda *_: (row for row in ()))
+
+
+@pytest.mark.parametrize(
+    "raised", [KeyboardInterrupt(), OSError(28, "No space left on device"), InputError("nothing that could be used")]
+)
+def test_a_study_that_ended_while_its_case_was_written_begins_anew(small_case, tmp_path, no_registrations, raised):
+    out = tmp_path / "out"
+    with pytest.raises(type(raised)):
+        begun(small_case, out, raised)
+    assert [path.name for path in out.iterdir()] == ["study.json"]
+    assert begun(small_case, out) == ["case", "run.json", "study.json"]
+    assert (out / "case" / "case.json").exists()
+    with pytest.raises(InputError, match="another reference"):
+        begun(small_case, out, reference="start.json")
+
+
+def test_what_a_killed_study_left_of_its_case_is_cleared_even_for_other_inputs(
+    small_case, tmp_path, no_registrations, monkeypatch
+):
+    out = tmp_path / "out"
+    with monkeypatch.context() as killed:
+        killed.setattr(study.shutil, "rmtree", lambda *_, **__: None)
+        with pytest.raises(KeyboardInterrupt):
+            begun(small_case, out, KeyboardInterrupt())
+    (out / study.UNFINISHED / "of the other.nrrd").write_text("half")
+    assert sorted(path.name for path in out.iterdir()) == [study.UNFINISHED, "study.json"]
+    assert begun(small_case, out, reference="start.json") == ["case", "run.json", "study.json"]
+    assert not (out / "case" / "of the other.nrrd").exists()
+
+
+def test_a_lost_case_is_written_again_for_the_same_inputs_alone(small_case, tmp_path, no_registrations):
+    out = tmp_path / "out"
+    begun(small_case, out)
+    (out / "starts.csv").write_bytes(b"")
+    shutil.rmtree(out / "case")
+    with pytest.raises(InputError, match="another reference"):
+        begun(small_case, out, reference="start.json")
+    (out / "starts.csv").unlink()
+    assert "case" in begun(small_case, out)
+
+
+@pytest.mark.parametrize("name", [study.UNFINISHED, study.CASE])
+def test_folders_that_no_study_made_are_left_alone(small_case, tmp_path, name):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "mine.txt").write_text("mine")
+    with pytest.raises(InputError, match="something else"):
+        begun(small_case, tmp_path)
+    assert (tmp_path / name / "mine.txt").exists() and [path.name for path in tmp_path.iterdir()] == [name]
+
+
 def test_summaries_of_markers_leave_failures_out_of_the_end():
 
     row = FiducialRow("dppc", "fast", "joint", "0", "ball", "AP", 4.0, 2.0, 1.0, 0.5, 0.4, 0.2, 1)

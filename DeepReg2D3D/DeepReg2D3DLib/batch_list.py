@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .engine.case_file import load_case
+from .engine.dicom_tags import is_dicom
 from .engine.errors import InputError
+from .engine.geometry_file import load_geometry
 from .engine.json_file import read_text
 
 _NO_FILES = ("auto", "centre")
@@ -31,8 +33,26 @@ class BatchItem:
     start: tuple[tuple[float, ...], ...] | None = None
 
     def files(self) -> list[Path]:
-        """Every file the item names."""
-        return list(self.labelled_files().values())
+        """Every file that a registration of the item reads: those it names, the files in its folders, the slices beside
+        a DICOM file that stands for its series, and the X-rays that its geometry names where it names none itself."""
+        found = []
+        for path in [*self.labelled_files().values(), *self._images_of_geometry()]:
+            if path.is_dir():
+                found += _inside(path)
+            elif path == self.ct and path.is_file() and is_dicom(path):
+                found += [other for other in _inside(path.parent) if is_dicom(other)]
+            else:
+                found.append(path)
+        return found
+
+    def _images_of_geometry(self) -> list[Path]:
+        """Those that count; none of a geometry that can't be read, which the registration will refuse."""
+        if self.xrays or self.geometry is None:
+            return []
+        try:
+            return [view.image for view in load_geometry(self.geometry) if view.image is not None]
+        except InputError:
+            return []
 
     def labelled_files(self) -> dict[str, Path]:
         """What a file is -> its path, of every file the item names."""
@@ -107,6 +127,14 @@ def _of_table(path: Path) -> list[BatchItem]:
         ct, geometry, marks = (file(values[key]) for key in ("ct", "geometry", "landmarks"))
         items.append(BatchItem(name, ct, images, geometry, init, marks))
     return items
+
+
+def _inside(folder: Path) -> list[Path]:
+    """The files of a folder, less the hidden ones, which are no slices and come and go by themselves."""
+    try:
+        return sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    except OSError:
+        return []
 
 
 def _is_folder_name(name: str) -> bool:

@@ -7,6 +7,8 @@ where markers were given, and study.html.
 from __future__ import annotations
 
 import math
+import os
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +22,7 @@ from .engine.case_file import load_case
 from .engine.device import resolve_device
 from .engine.dicom_geometry import Frame
 from .engine.errors import InputError
+from .engine.folder_lock import folder_lock
 from .engine.geometry_file import View, load_geometry
 from .engine.json_file import read_record
 from .engine.landmark_file import load_landmarks
@@ -40,6 +43,8 @@ from .evaluation.study_report import StudyContent, write_study_report
 
 FORMAT = "deepreg2d3d-study"
 STUDY, CASE = "study.json", "case"
+UNFINISHED = "case.new"
+"""The case while it is written, beside the study.json that says whose it is; never without that one."""
 SMALLEST_LIMIT, LARGEST_LIMIT = 5.0, 200.0
 
 
@@ -199,26 +204,55 @@ def _prepare_case(
     made_of |= {f"X-ray {view.name}": f"{digest([view.image])} {view.frame} {view.image_kind}" for view in views}
     if files.landmarks is not None:
         made_of["landmarks"] = digest([files.landmarks])
-    path = settings.out / STUDY
-    if path.exists():
-        record = read_record(path, FORMAT)
-        before = record.get("made_of")
-        changed = [key for key in sorted({*made_of, *before}) if made_of.get(key) != before.get(key)]
-        if changed:
-            raise InputError(
-                f"{settings.out}: holds a study with another {' and '.join(changed)}; choose another --out."
-            )
-        return record.text("reference_kind")
-    if any((settings.out / name).exists() for name in ("starts.csv", CASE)):
-        raise InputError(f"{settings.out}: holds something else; choose another --out.")
+    known = _known_kind(settings.out, made_of)
+    if known is not None:
+        return known
     settings.note("writing the case ...")
     landmarks: Sequence[Landmark] = ()
     if files.landmarks is not None:
         landmarks = load_landmarks(files.landmarks, [view.name for view in views])
-    volume = load_volume(files.ct)
-    write_case(CaseContent("study", volume, views, reference, None, landmarks), settings.out / CASE, settings.note)
-    write_json(path, {"format": FORMAT, "version": 1, "reference_kind": kind, "made_of": made_of})
+    content = CaseContent("study", load_volume(files.ct), views, reference, None, landmarks)
+    with folder_lock(settings.out):
+        known = _known_kind(settings.out, made_of)  # of one that began meanwhile
+        if known is not None:
+            return known
+        _write_whole_case(content, settings, {"reference_kind": kind, "made_of": made_of})
     return kind
+
+
+def _known_kind(out: Path, made_of: dict[str, Any]) -> str | None:
+    """Where the reference of the folder's study comes from; None where its case is still to be written.
+
+    A study.json without anything else is that of a try that ended while it wrote the case: any study may begin there.
+    Raises InputError where the folder holds another study, or something else.
+    """
+    path = out / STUDY
+    begun = any((out / name).exists() for name in ("starts.csv", CASE))
+    if not path.exists():
+        if begun or (out / UNFINISHED).exists():
+            raise InputError(f"{out}: holds something else; choose another --out.")
+        return None
+    record = read_record(path, FORMAT)
+    if not begun:
+        return None
+    before = record.get("made_of")
+    changed = [key for key in sorted({*made_of, *before}) if made_of.get(key) != before.get(key)]
+    if changed:
+        raise InputError(f"{out}: holds a study with another {' and '.join(changed)}; choose another --out.")
+    return record.text("reference_kind") if (out / CASE).exists() else None
+
+
+def _write_whole_case(content: CaseContent, settings: StudySettings, description: dict[str, Any]) -> None:
+    """study.json and the case, which is there when it is whole; within the folder's lock, after ``_known_kind``."""
+    unfinished = settings.out / UNFINISHED
+    # First, as the mark by which a later try knows that what is unfinished beside it may be removed.
+    write_json(settings.out / STUDY, {"format": FORMAT, "version": 1, **description})
+    shutil.rmtree(unfinished, ignore_errors=True)
+    try:
+        write_case(content, unfinished, settings.note)
+        os.replace(unfinished, settings.out / CASE)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _case_landmarks(folder: Path, views: Sequence[View]) -> list[Landmark]:

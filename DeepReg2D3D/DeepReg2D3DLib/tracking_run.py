@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -22,7 +23,7 @@ from .engine.pose_file import save_pose
 from .engine.presets import get_preset, with_automatic_start
 from .engine.report import versions
 from .engine.setup import RegistrationSetup
-from .engine.tracking import TrackedFrame, track
+from .engine.tracking import Load, TrackedFrame, track
 from .engine.view_files import load_views, views_of_dicom
 from .engine.volume import Volume
 from .engine.volume_io import load_volume
@@ -111,7 +112,8 @@ def run_tracking(
 ) -> int:
     """Track and write poses.json, a .tfm for each frame, track.csv and track.gif; returns the exit status.
 
-    keep_images: also the tracked frames as line integrals, in images_<view>.nrrd.
+    keep_images: also the tracked frames as line integrals, in images_<view>.nrrd. Whatever ends the tracking early, the
+    poses up to there are written. Raises InputError or DegenerateError where the first frame cannot be registered.
     """
     resolved = resolve_device(options.device)
     built = options.built(resolved)
@@ -119,7 +121,7 @@ def run_tracking(
     if inputs.automatic:
         first = with_automatic_start(first)
     setup = RegistrationSetup.prepare(inputs.volume, resolved)
-    frames = ((number, [run[number].to(resolved) for run in inputs.runs]) for number in inputs.numbers)
+    frames = ((number, _loader(inputs.runs, number, resolved)) for number in inputs.numbers)
     tracked: list[TrackedFrame] = []
     interrupted = False
     try:
@@ -130,7 +132,9 @@ def run_tracking(
         if not tracked:
             raise
         interrupted = True
-    write_track(out, tracked, [run.view for run in inputs.runs], options)
+    finally:  # also of what nobody foresaw: a run may have taken hours
+        if tracked:
+            write_track(out, tracked, [run.view for run in inputs.runs], options)
     if keep_images:
         for run, label in zip(inputs.runs, file_labels([run.name for run in inputs.runs]), strict=True):
             _write_images(out / f"images_{label}.nrrd", run, [frame.frame for frame in tracked])
@@ -143,6 +147,11 @@ def run_tracking(
     if interrupted:
         return INTERRUPTED
     return UNRELIABLE if doubted else DONE
+
+
+def _loader(runs: Sequence[XRayRun], number: int, device: torch.device) -> Load:
+    """Loads a frame of every view when it is its turn."""
+    return lambda: [run[number].to(device) for run in runs]
 
 
 def write_track(out: Path, tracked: Sequence[TrackedFrame], views: Sequence[View], options: RunOptions) -> None:
@@ -184,10 +193,13 @@ def poses_content(tracked: Sequence[TrackedFrame], views: Sequence[View], option
 
 
 def _write_images(path: Path, run: XRayRun, numbers: Sequence[int]) -> None:
-    """Line integrals of the frames, float32 (frames, rows, columns), 0 outside the valid field."""
+    """Line integrals of the frames, float32 (frames, rows, columns), 0 outside the valid field.
+
+    Frames that cannot be used are 0 everywhere, so that the images stay in step with the poses.
+    """
     frames = []
     for number in numbers:
-        xray = run[number]
+        xray = run.shown(number)
         frames.append((xray.line_integral * xray.mask)[0, 0].numpy())
     with atomic_path(path) as part:
         sitk.WriteImage(sitk.GetImageFromArray(np.stack(frames)), str(part), useCompression=False)
@@ -204,6 +216,8 @@ def _cell(value: Any) -> str:
 def _line(frame: TrackedFrame) -> str:
     sure = "" if frame.confidence is None else f", confidence {100 * frame.confidence:.0f} %"
     again = ", searched anew" if frame.searched else ""
+    if frame.reason:
+        return f"frame {frame.frame}: {frame.status}, at the last sound pose{again}: {frame.reason}"
     return (
         f"frame {frame.frame}: {frame.status}, moved {frame.moved_mm:.2f} mm, edges {frame.agreement:.2f}{sure}{again}"
         f", {frame.seconds:.2f} s"
@@ -211,7 +225,10 @@ def _line(frame: TrackedFrame) -> str:
 
 
 def _write_animation(path: Path, inputs: TrackInputs, tracked: Sequence[TrackedFrame]) -> None:
-    """The frames with the outlines of the CT's bones at their poses; at most ``_MOST_PICTURES`` of them."""
+    """The frames with the outlines of the CT's bones at their poses; at most ``_MOST_PICTURES`` of them.
+
+    A view of a frame that cannot be used is black.
+    """
     every = max(1, -(-len(tracked) // _MOST_PICTURES))
     shown = tracked[::every]
     renderer = bone_renderer(inputs.volume, _VOXELS)
@@ -221,7 +238,7 @@ def _write_animation(path: Path, inputs: TrackInputs, tracked: Sequence[TrackedF
     for frame in shown:
         drawn = []
         for run, cut in zip(inputs.runs, cuts, strict=True):
-            view = ViewPicture(renderer, run[frame.frame], cut, _PANEL)
+            view = ViewPicture(renderer, run.shown(frame.frame), cut, _PANEL)
             drawn.append(titled(view.drawn(frame.ct_to_world, RESULT_COLOUR), run.name, notice=False))
         words = f"frame {frame.frame}" + ("" if frame.sound else ": unreliable")
         if frame.confidence is not None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from DeepReg2D3DLib.engine.drr import DrrRenderer
+from DeepReg2D3DLib.engine.errors import InputError
 from DeepReg2D3DLib.engine.level import Level
 from DeepReg2D3DLib.engine.methods import get_method
 from DeepReg2D3DLib.engine.metrics import mtre
@@ -27,6 +28,11 @@ def pose_of(index: int) -> torch.Tensor:
     return motion_about(axis, shift, TRUTH[:3, :3] @ CENTRE + TRUTH[:3, 3]) @ TRUTH
 
 
+def numbered(frames, first=1):
+    """What ``track`` follows: (number, what loads the X-rays)."""
+    return [(number, lambda xrays=xrays: xrays) for number, xrays in enumerate(frames, start=first)]
+
+
 @pytest.fixture(scope="module")
 def scene():
     """(setup, the X-rays of every frame in two views)."""
@@ -45,7 +51,7 @@ def scene():
 
 def test_every_frame_is_followed(scene):
     setup, frames = scene
-    run = track(setup, enumerate(frames, start=1), start_pose(2.0), get_method("dppc"), QUICK, QUICK)
+    run = track(setup, numbered(frames), start_pose(2.0), get_method("dppc"), QUICK, QUICK)
     found = list(run)
     assert [frame.frame for frame in found] == list(range(1, FRAMES + 1))
     for index, frame in enumerate(found):
@@ -63,7 +69,7 @@ def test_a_dark_frame_is_marked_and_the_next_one_found_again(scene):
     dark = [XRay(noise, torch.ones_like(noise, dtype=torch.bool), xray.camera, xray.name) for xray in frames[0]]
     shown = [*frames[2:DARK], dark, frames[DARK + 1]]
     quick = replace(RECOVER, levels=QUICK.levels)
-    found = list(track(setup, enumerate(shown, start=2), pose_of(2), get_method("dppc"), QUICK, QUICK, quick))
+    found = list(track(setup, numbered(shown, 2), pose_of(2), get_method("dppc"), QUICK, QUICK, quick))
     assert [frame.sound for frame in found] == [True, True, False, True]
     assert found[2].searched and found[2].agreement < 0.3
     assert mtre(found[3].ct_to_world, pose_of(DARK + 1), TARGETS) < 0.8
@@ -72,7 +78,24 @@ def test_a_dark_frame_is_marked_and_the_next_one_found_again(scene):
 def test_a_frame_without_anything_valid_is_unreliable_at_the_last_pose(scene):
     setup, frames = scene
     closed = [XRay(x.line_integral, torch.zeros_like(x.mask), x.camera, x.name) for x in frames[1]]
-    run = track(setup, [(1, frames[0]), (2, closed)], pose_of(0), get_method("dppc"), QUICK, QUICK)
+    run = track(setup, numbered([frames[0], closed]), pose_of(0), get_method("dppc"), QUICK, QUICK)
     first, second = run
     assert first.sound and not second.sound and second.agreement <= 0
     assert torch.equal(second.ct_to_world, first.ct_to_world)
+
+
+def test_a_frame_that_cannot_be_loaded_is_unreliable_with_the_reason_and_the_run_goes_on(scene):
+    setup, frames = scene
+
+    def refuse():
+        raise InputError("every pixel is 0; the image shows nothing.")
+
+    shown = numbered(frames[:3])
+    shown[1] = (2, refuse)
+    found = list(track(setup, shown, pose_of(0), get_method("dppc"), QUICK, QUICK))
+    assert [frame.sound for frame in found] == [True, False, True]
+    assert torch.equal(found[1].ct_to_world, found[0].ct_to_world) and found[1].confidence is None
+    assert "shows nothing" in found[1].reason and not found[0].reason and not found[2].reason
+    assert mtre(found[2].ct_to_world, pose_of(2), TARGETS) < 1.0
+    with pytest.raises(InputError, match="shows nothing"):
+        next(track(setup, shown[1:], pose_of(0), get_method("dppc"), QUICK, QUICK))

@@ -80,6 +80,30 @@ def test_a_frame_that_is_read_the_other_way_alone_keeps_to_the_run(frames, tmp_p
     assert float(xray.line_integral[0, 0, 55, 55]) > float(xray.line_integral[0, 0, 20, 20]) + 0.3
 
 
+def test_a_frame_that_shows_nothing_is_refused_alone_and_black_in_pictures(frames, tmp_path):
+    path = tmp_path / "run.nrrd"
+    sitk.WriteImage(sitk.GetImageFromArray(np.stack([*frames, np.zeros_like(frames[0])])), str(path))
+    run = XRayRun(view_of(path))
+    with pytest.raises(InputError, match="shows nothing"):
+        run[4]
+    black = run.shown(4)
+    assert not black.mask.any() and not black.line_integral.any() and black.camera.size == run[1].camera.size
+    assert torch.equal(run.shown(2).line_integral, run[2].line_integral)
+    # Nor does it change how the others are read.
+    assert float((run[1].line_integral[0, 0] - as_line_integrals(frames, 0)).abs().mean()) < 0.01
+
+
+def test_a_damaged_image_and_one_of_another_size_do_not_refuse_a_run(frames, tmp_path):
+    for number, image in enumerate((*frames, frames[0][:, :100]), start=1):
+        sitk.WriteImage(sitk.GetImageFromArray(image), str(tmp_path / f"frame {number}.png"))
+    (tmp_path / "frame 5.png").write_bytes(b"nothing")
+    run = XRayRun(view_of(tmp_path))
+    assert len(run) == 5 and run[3].mask.any()
+    for number, words in ((4, "100 columns"), (5, "frame 5")):
+        with pytest.raises(InputError, match=words):
+            run[number]
+
+
 def test_what_is_no_run_is_refused(frames, tmp_path):
     one = tmp_path / "one.nrrd"
     sitk.WriteImage(sitk.GetImageFromArray(frames[0]), str(one))

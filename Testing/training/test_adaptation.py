@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import os
 import warnings
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from DeepReg2D3DLib import cli
 from DeepReg2D3DLib.engine.camera import Camera
 from DeepReg2D3DLib.engine.errors import InputError
+from DeepReg2D3DLib.engine.folder_lock import folder_lock
 from DeepReg2D3DLib.engine.networks import build_network
 from DeepReg2D3DLib.engine.poses import transform_points
 from DeepReg2D3DLib.engine.surface import extract_surface_points
@@ -139,7 +141,32 @@ def test_an_interruption_keeps_what_was_best_by_then(ct, tmp_path, quick, monkey
     models, out = installed(tmp_path / "models", "pointflow"), tmp_path / "out"
     found = adapt(ct, AdaptationOptions(30, CPU, models=models), out, lambda record: None)
     assert found.interrupted and found.status == "kept" and len(found.curve) == 2
-    assert not (out / "work").exists()
+    assert sorted(path.name for path in out.iterdir()) == [f"{NETWORK}.pt", "manifest.json"]
+
+
+def test_folders_of_others_are_left_alone_in_the_folder_of_results(ct, tmp_path, quick):
+    models, out = installed(tmp_path / "models", "pointflow"), tmp_path / "out"
+    for name in ("work", ".adapt-of-another", ".adapt-abandoned"):
+        (out / name).mkdir(parents=True)
+        (out / name / "mine.txt").write_text("hours of work")
+    os.utime(out / ".adapt-abandoned", (0, 0))
+    adapt(ct, AdaptationOptions(30, CPU, models=models), out, lambda record: None)
+    assert (out / "work" / "mine.txt").exists() and (out / ".adapt-of-another" / "mine.txt").exists()
+    assert sorted(path.name for path in out.glob(".*")) == [".adapt-of-another"]
+
+
+def test_two_adaptations_do_not_write_into_one_folder(ct, tmp_path):
+    models, out = installed(tmp_path / "models", "pointflow"), tmp_path / "out"
+    with folder_lock(out), pytest.raises(InputError, match="another process is writing into this folder"):
+        adapt(ct, AdaptationOptions(30, CPU, models=models), out, lambda record: None)
+    assert list(out.iterdir()) == []
+
+
+def test_what_the_installed_network_began_with_and_its_arithmetic_are_not_adapted_with():
+    trained = {"iterations": 3, "begin_with": "another-flow", "bfloat16": True}
+    entry = {"architecture": "pointflow", "config": {}, "training": {"configuration": trained}}
+    config = adaptation_config(entry, 0, None, CPU)
+    assert (config.iterations, config.begin_with, config.bfloat16) == (3, "", False)
 
 
 def errors(after, xrays=10):

@@ -2,14 +2,14 @@
 
 Where the last two frames were sound, the frame's start is the better of the last pose and of the last motion once more
 (constant velocity). A frame that is in doubt is tried again with the search for a start, around the last sound pose; if
-it stays in doubt it is marked so, and the next frame begins at the last sound pose.
+it stays in doubt, or its image can't be used, it is marked so, and the next frame begins at the last sound pose.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
@@ -44,6 +44,9 @@ LOST_SHARE = 0.5
 REMEMBERED = 10
 _SIDE, _MARGIN_MM = 160, 15.0
 
+Load = Callable[[], Sequence[XRay]]
+"""Gives a frame's X-rays; raises InputError where its images can't be used."""
+
 
 @dataclass(frozen=True)
 class TrackedFrame:
@@ -51,7 +54,8 @@ class TrackedFrame:
 
     status: converged, stopped or unreliable. confidence: 0 to 1, None where it is not known. agreement: similarity of
     the edges of CT and X-ray, -1 where the CT is not in the picture. moved_mm: of the CT's centre since the frame
-    before. searched: it was in doubt at first.
+    before. searched: it was in doubt at first. reason: why it could not be registered at all, else empty; it may name
+    files.
     """
 
     frame: int
@@ -64,6 +68,7 @@ class TrackedFrame:
     iterations: int
     seconds: float
     searched: bool
+    reason: str = ""
 
     @property
     def sound(self) -> bool:
@@ -72,21 +77,21 @@ class TrackedFrame:
 
 def track(
     setup: RegistrationSetup,
-    frames: Iterable[tuple[int, Sequence[XRay]]],
+    frames: Iterable[tuple[int, Load]],
     start: Tensor,
     method: Method,
     first: Preset,
     follow: Preset = FOLLOW,
     recover: Preset = RECOVER,
 ) -> Iterator[TrackedFrame]:
-    """Follow the CT from a first pose (4, 4) through frames (number, X-rays), frame by frame.
+    """Follow the CT from a first pose (4, 4) through frames (number, what loads its X-rays), frame by frame.
 
     first: how the first frame is registered. Raises InputError or DegenerateError where the first frame cannot be
-    registered at all; later ones that cannot are unreliable, at the last sound pose.
+    registered at all; later ones that cannot, or cannot be loaded, are unreliable, at the last sound pose.
     """
     tracker = _Tracker(setup, method, start)
-    for index, (number, xrays) in enumerate(frames):
-        yield tracker.first(number, xrays, first) if index == 0 else tracker.next(number, xrays, follow, recover)
+    for index, (number, load) in enumerate(frames):
+        yield tracker.first(number, load, first) if index == 0 else tracker.next(number, load, follow, recover)
 
 
 @dataclass(frozen=True)
@@ -97,6 +102,7 @@ class _Result:
     similarity: float
     iterations: int
     agreement: float
+    reason: str = ""
 
 
 class _Tracker:
@@ -108,12 +114,16 @@ class _Tracker:
         self.unbroken = False  # the frame just before was sound
         self.agreements: deque[float] = deque(maxlen=REMEMBERED)
 
-    def first(self, number: int, xrays: Sequence[XRay], preset: Preset) -> TrackedFrame:
+    def first(self, number: int, load: Load, preset: Preset) -> TrackedFrame:
         began = time.perf_counter()
-        return self._finished(number, self._registered(xrays, self.sound, preset), False, began)
+        return self._finished(number, self._registered(load(), self.sound, preset), False, began)
 
-    def next(self, number: int, xrays: Sequence[XRay], follow: Preset, recover: Preset) -> TrackedFrame:
+    def next(self, number: int, load: Load, follow: Preset, recover: Preset) -> TrackedFrame:
         began = time.perf_counter()
+        try:
+            xrays = load()
+        except InputError as error:
+            return self._finished(number, self._none(error), False, began)
         result = self._tried(xrays, self._better_start(xrays), follow)
         searched = self._doubtful(result)
         if searched:
@@ -144,8 +154,11 @@ class _Tracker:
     def _tried(self, xrays: Sequence[XRay], start: Tensor, preset: Preset) -> _Result:
         try:
             return self._registered(xrays, start, preset)
-        except (DegenerateError, InputError):
-            return _Result(self.sound, "unreliable", None, 0.0, 0, -1.0)
+        except (DegenerateError, InputError) as error:
+            return self._none(error)
+
+    def _none(self, error: Exception) -> _Result:
+        return _Result(self.sound, "unreliable", None, 0.0, 0, -1.0, str(error))
 
     def _registered(self, xrays: Sequence[XRay], start: Tensor, preset: Preset) -> _Result:
         run = register(None, xrays, start, method=self.method, preset=preset, setup=self.setup)
@@ -178,4 +191,5 @@ class _Tracker:
             result.iterations,
             time.perf_counter() - began,
             searched,
+            result.reason,
         )

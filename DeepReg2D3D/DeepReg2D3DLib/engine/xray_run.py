@@ -77,12 +77,17 @@ class XRayRun:
         image = line_integrals(values, self._kind, mask, whole)
         return XRay(image[None, None], mask[None, None], camera, camera.name)
 
+    def shown(self, number: int) -> XRay:
+        """A frame's X-ray for pictures, by its number from 1: without a valid pixel where the frame can't be used."""
+        try:
+            return self[number]
+        except InputError:
+            size = (1, 1, *self.view.camera.size)
+            return XRay(torch.zeros(size), torch.zeros(size, dtype=torch.bool), self.view.camera, self.name)
+
     def _decide(self) -> tuple[str, Tensor]:
         """The kind of the values, and the collimated field (rows, columns) bool."""
-        numbers = np.unique(np.linspace(1, self._frames.count, _LOOKED_AT).round().astype(int)).tolist()
-        looked = [self._frames.pixels(number) for number in numbers]
-        for pixels, *_ in looked:
-            check_size(pixels, self._camera_of(1), self._path)
+        looked = self._looked_at()
         mean = torch.from_numpy(np.mean([pixels for pixels, *_ in looked], axis=0).astype(np.float32))
         check_content(mean, self._path, self.view.image_kind)
         if self.view.image_kind != "auto":
@@ -91,6 +96,22 @@ class XRayRun:
             found = recognised_kind(mean, looked[0][1])
         field = torch.ones_like(mean, dtype=torch.bool) if found.field is None else found.field.mask
         return found.kind, field
+
+    def _looked_at(self) -> list[tuple[np.ndarray, str, np.ndarray | None, bool]]:
+        """Some frames over the run, less those that can't be used. Raises InputError where that is all of them."""
+        numbers = np.unique(np.linspace(1, self._frames.count, _LOOKED_AT).round().astype(int)).tolist()
+        usable, refusals = [], []
+        for number in numbers:
+            try:
+                found = self._frames.pixels(number)
+                check_size(found[0], self._camera_of(1), self._path)
+                check_content(torch.from_numpy(found[0].astype(np.float32)), self._path, "auto")
+                usable.append(found)
+            except InputError as error:
+                refusals.append(error)
+        if not usable:
+            raise refusals[0]
+        return usable
 
 
 def runs_of_dicom(paths: list[Path], views: list[View]) -> list[XRayRun]:

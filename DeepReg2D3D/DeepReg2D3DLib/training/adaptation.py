@@ -11,9 +11,11 @@ import datetime
 import json
 import os
 import shutil
+import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ import torch
 from torch import nn
 
 from ..engine.errors import InputError
+from ..engine.folder_lock import folder_lock
 from ..engine.volume import Volume
 from ..engine.volume_digest import volume_digest
 from ..engine.weights import load_network, read_manifest, save_network
@@ -48,6 +51,9 @@ LEARNING_RATE = 3e-4
 WARMUP_STEPS = 20
 XRAYS = {"cpu": 4, "cuda": 16}
 """A step's X-rays: minutes on a CPU must be some hundred steps."""
+WORK = ".adapt-"
+"""How the names of folders begin in which an adaptation keeps its samples, beside its results and until its end."""
+_ABANDONED_SECONDS = 24 * 3600.0
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -104,39 +110,63 @@ def adapt(ct: Volume, options: AdaptationOptions, out: Path, report: Report) -> 
 
     ``report`` is given records with a ``stage``: preparing, before, training, after. An interruption
     (KeyboardInterrupt) ends the training; what was best by then is judged and kept as usual. Raises InputError when
-    ``out`` holds weights already, when none are installed, and when the minutes do not suffice.
+    ``out`` holds weights already or another process writes into it, when none are installed, and when the minutes do
+    not suffice.
     """
     began = time.monotonic()
     if options.minutes < SHORTEST_MINUTES:
         raise InputError(f"--minutes {options.minutes:g}: at least {SHORTEST_MINUTES} are needed to learn anything.")
-    if read_manifest(out):
-        raise InputError(f"{out}: holds network weights already; choose another folder.")
+    _refuse_weights(out)
     entry = read_manifest(options.models).get(NETWORK)
     installed = load_network(NETWORK, options.device, options.models)
     config = adaptation_config(entry, options.seed, options.aim, options.device)
-    work = out / "work"
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
     found = Adaptation()
-    session = _Session(config, options, work, report, began + 60 * options.minutes)
-    try:
-        best = session.run(ct, installed, found)
-    except KeyboardInterrupt:
-        best, found.interrupted = None, True
-    finally:
-        session.end()
-        shutil.rmtree(work, ignore_errors=True)
-    if best is not None and found.verdict is not None:
-        found.status = "kept" if found.verdict.helps else "refused"
-    found.seconds = time.monotonic() - began
-    if found.status == "kept":
-        digest = volume_digest(ct)
-        save_network(NETWORK, best, entry["architecture"], _description(config, options, found, entry, digest), out)
+    with folder_lock(out):
+        _refuse_weights(out)  # of one that ended meanwhile
+        with _work_folder(out) as work:
+            session = _Session(config, options, work, report, began + 60 * options.minutes)
+            try:
+                best = session.run(ct, installed, found)
+            except KeyboardInterrupt:
+                best, found.interrupted = None, True
+            finally:
+                session.end()
+        if best is not None and found.verdict is not None:
+            found.status = "kept" if found.verdict.helps else "refused"
+        found.seconds = time.monotonic() - began
+        if found.status == "kept":
+            description = _description(config, options, found, entry, volume_digest(ct))
+            save_network(NETWORK, best, entry["architecture"], description, out)
     return found
 
 
+def _refuse_weights(out: Path) -> None:
+    if read_manifest(out):
+        raise InputError(f"{out}: holds network weights already; choose another folder.")
+
+
+@contextmanager
+def _work_folder(out: Path) -> Iterator[Path]:
+    """A new folder in ``out`` during the block; those that killed adaptations left there long ago are removed."""
+    for left in out.glob(f"{WORK}*"):
+        with suppress(OSError):
+            if left.is_dir() and left.stat().st_mtime < time.time() - _ABANDONED_SECONDS:
+                shutil.rmtree(left, ignore_errors=True)
+    try:
+        work = Path(tempfile.mkdtemp(prefix=WORK, dir=out))
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written ({error.strerror or error}). Choose another folder.") from error
+    try:
+        yield work
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
 def adaptation_config(entry: dict[str, Any], seed: int, aim: Aim | None, device: torch.device) -> TrainConfig:
-    """The training that a manifest's entry describes, slowed down."""
+    """The training that a manifest's entry describes, slowed down.
+
+    It begins with the installed network, whatever that one began with, and learns in float32.
+    """
     trained = entry.get("training", {}).get("configuration", {})
     sample = SampleConfig(**_known(SampleConfig(), trained.get("sample", {})))
     if aim is not None:
@@ -145,8 +175,10 @@ def adaptation_config(entry: dict[str, Any], seed: int, aim: Aim | None, device:
         TrainConfig(**_known(TrainConfig(), trained)),
         architecture=entry["architecture"],
         network=dict(entry["config"]),
+        begin_with="",
         stage="flow",
         seed=seed,
+        bfloat16=False,
         xrays=XRAYS[device.type],
         learning_rate=LEARNING_RATE,
         warmup_steps=WARMUP_STEPS,
