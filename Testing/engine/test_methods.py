@@ -8,10 +8,13 @@ from adapted_networks import write_adapted_flow
 from DeepReg2D3DLib.engine.correspondences import Matches, Progress
 from DeepReg2D3DLib.engine.device import resolve_device
 from DeepReg2D3DLib.engine.errors import InputError
+from DeepReg2D3DLib.engine.flow_matching import FlowMatching
 from DeepReg2D3DLib.engine.methods import METHODS, Method, get_method
+from DeepReg2D3DLib.engine.networks import build_network
 from DeepReg2D3DLib.engine.patch_matching import PatchMatching
+from DeepReg2D3DLib.engine.point_matching import PointFlowMatching
 from DeepReg2D3DLib.engine.presets import PRESETS, get_preset
-from DeepReg2D3DLib.engine.weights import load_network, network_loader, read_manifest
+from DeepReg2D3DLib.engine.weights import load_network, network_loader, read_manifest, save_network
 
 
 def test_dppc_needs_nothing():
@@ -70,6 +73,14 @@ def test_networks_of_a_folder_stand_in_for_the_installed_ones(adapted):
     judges = [net.state_dict() for net in (load_network("deep-iterative-weights"), load("deep-iterative-weights"))]
     assert all(torch.equal(judges[0][key], judges[1][key]) for key in judges[0])
     assert get_method("deep-iterative", weights=adapted).learned
+
+
+def test_the_papers_own_flow_network_serves_deep_iterative(tmp_path):
+    sizes = {"stem": 16, "width": 16, "coarse": 16, "features": 16, "hidden": 16}
+    save_network("deep-iterative-flow", build_network("compact", sizes), "compact", {}, tmp_path)
+    method = get_method("deep-iterative", weights=tmp_path)
+    assert isinstance(method.correspondences, FlowMatching)
+    assert isinstance(get_method("deep-iterative").correspondences, PointFlowMatching)
 
 
 def test_a_folder_without_networks_of_the_method_is_refused(adapted, tmp_path):

@@ -241,6 +241,22 @@ def test_a_vertebra_that_moved_is_found_only_with_its_region(volume, box):
     assert steps[-1].status in ("converged", "stopped")
 
 
+def test_a_region_that_the_xrays_do_not_show_ends_unreliable_where_the_whole_ct_lies(volume):
+    lowest = Structure.box(CENTRE + torch.tensor([0.0, 12.0, -57.0], dtype=torch.float64), torch.eye(3), SIZE, "lowest")
+    shown = []
+    for name, world_to_camera in (("AP", AP), ("LAT", LATERAL)):
+        full = camera(name, world_to_camera)
+        upper = full.cropped(0, 0, full.columns, 50)  # the two upper vertebrae
+        image = DrrRenderer.from_volume(volume)(upper.ct_to_camera(TRUTH)[None], upper.intrinsics, upper.size).float()
+        shown.append(XRay(image, torch.ones_like(image, dtype=torch.bool), upper, name))
+    setup = RegistrationSetup.prepare(volume, "cpu")
+    steps = list(register_structure(setup, structure_setup(setup, lowest), shown, TRUTH, method="dppc", preset=QUICK))
+    assert steps[-1].final and steps[-1].status == "unreliable"
+    assert "not in the X-ray's field" in steps[-1].confidence.reasons[0]
+    assert torch.equal(steps[-1].ct_to_world, steps[-2].ct_to_world)
+    assert [step.index for step in steps] == list(range(len(steps)))
+
+
 def test_the_program_takes_a_region(volume, labels, small_case, tmp_path, capsys):
     from DeepReg2D3DLib.cli import main
 

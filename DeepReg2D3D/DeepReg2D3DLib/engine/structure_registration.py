@@ -11,7 +11,9 @@ from dataclasses import replace
 
 from torch import Tensor
 
+from .confidence import no_confidence
 from .device import resolve_device
+from .errors import DegenerateError, InputError
 from .level import Level
 from .methods import Method, get_method
 from .presets import Preset, get_preset
@@ -62,7 +64,8 @@ def register_structure(
     """Register a structure of the CT from a rough pose (4, 4), step by step, as ``register`` does a whole CT.
 
     setup: of the whole CT; structure: of the structure alone (``structure_setup``). The pose that comes out is the
-    structure's: the rest of the CT moves with it, rightly or wrongly. Raises as ``register`` does.
+    structure's: the rest of the CT moves with it, rightly or wrongly. Raises as ``register`` does, and ends unreliable
+    where the structure is in none of the pictures at the pose of the whole CT.
     """
     preset = get_preset(preset) if isinstance(preset, str) else preset
     method = get_method(method, resolve_device(setup.device)) if isinstance(method, str) else method
@@ -79,7 +82,12 @@ def register_structure(
         structure, [x.to(setup.device) for x in xrays], rivals, NEAR.judged_side, NEAR.judged_margin_mm
     )
     best = rivals[1] if scores[1] > scores[0] + CLEARLY_BETTER else rivals[0]
-    for iteration in register(None, xrays, best, method=method, preset=near_preset(preset), setup=structure):
-        if iteration.index > 0 or best is not poses[-1]:
-            index += 1
-            yield replace(iteration, index=index)
+    try:
+        for iteration in register(None, xrays, best, method=method, preset=near_preset(preset), setup=structure):
+            if iteration.index > 0 or best is not poses[-1]:
+                index += 1
+                yield replace(iteration, index=index)
+    except (DegenerateError, InputError):
+        # Before its first step: where the whole CT lies now, the X-ray doesn't show this part of it.
+        doubt = no_confidence("the region alone is not in the X-ray's field where the whole CT was found to lie")
+        yield replace(last, index=index + 1, motion_mm=0.0, final=True, status="unreliable", confidence=doubt)
