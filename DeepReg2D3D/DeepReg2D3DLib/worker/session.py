@@ -332,7 +332,7 @@ class EngineSession:
             return None
         last = self._records[-1]
         best = kept([*self._ended, last])
-        if best is last or best.index == last.index:
+        if torch.equal(best.ct_to_world, last.ct_to_world):
             return None
         return self._recorded(replace(best, index=last.index + 1, motion_mm=0.0))
 
