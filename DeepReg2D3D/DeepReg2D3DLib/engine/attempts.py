@@ -60,6 +60,6 @@ def is_better(ended: Outcome, best: Outcome | None) -> bool:
     """Whether an attempt's outcome takes the place of the best one before it; both have been judged."""
     if best is None or not ended.confidence.place_in_doubt:
         return True
-    if not best.confidence.measurements:  # given up on the way: anything that went to its end says more
-        return bool(ended.confidence.measurements)
+    if best.confidence.probability == 0.0:  # given up on the way: anything that went to its end says more
+        return ended.confidence.probability > 0.0
     return ended.confidence.probability > best.confidence.probability + CLEARLY_BETTER
