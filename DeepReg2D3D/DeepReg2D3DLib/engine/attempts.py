@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from .iteration import Outcome
+from .iteration import TRUSTED, Outcome
 from .presets import Preset
 from .search import SearchSettings
 from .wide_search import WideSettings
@@ -24,9 +24,6 @@ class Attempt:
     place: Tensor | None = None
 
 
-WORTH_GOING_ON = 0.1
-"""Above this confidence a result in doubt is rather one vertebra off than anywhere: a better place to go on from than
-where a search ended in nothing."""
 CLEARLY_BETTER = 0.05
 """Where both leave doubt, a later attempt replaces an earlier one when its confidence is higher by this much."""
 
@@ -53,7 +50,7 @@ def beginning(attempt: Attempt, start: Tensor, best: Outcome | None, latest: Out
         return attempt.place
     if not attempt.goes_on:
         return start
-    return (best if best.confidence.probability > WORTH_GOING_ON else latest).record.ct_to_world
+    return (best if best.confidence.probability > TRUSTED else latest).record.ct_to_world
 
 
 def is_better(ended: Outcome, best: Outcome | None) -> bool:

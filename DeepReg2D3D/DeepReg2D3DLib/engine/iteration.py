@@ -58,7 +58,8 @@ class Iteration:
 
 
 TRUSTED = 0.1
-"""Confidence from which the end of an earlier attempt is worth more than the middle of a later one."""
+"""Above this confidence a result in doubt is rather one vertebra off than anywhere: a better place to keep, or to go on
+from, than one on the way or where a search ended in nothing."""
 
 
 def kept(records: Sequence[Iteration]) -> Iteration:

@@ -42,11 +42,11 @@ class ReportInputs:
 
 def write_registration_report(folder: Path, report: Mapping[str, Any], inputs: ReportInputs) -> Path:
     """Write report.html beside the pictures of a registration. report: the content of report.json."""
-    region = inputs.files.get("region")
-    if region is not None and report.get("region") and str(report["region"]) in region.name:
-        report = {**report, "region": "that of the file given"}  # named as its file is
     words, kind = STATUS_WORDS.get(inputs.outcome, (inputs.outcome, ""))
     warnings = without_paths(report["warnings"], inputs.files)
+    region = inputs.files.get("region")
+    if region is not None and report.get("region") and str(report["region"]) in region.name:
+        report = {**report, "region": "that of the file given"}  # named after its file
     parts = [
         page.section(
             "Result",

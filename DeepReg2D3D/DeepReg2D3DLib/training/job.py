@@ -99,8 +99,16 @@ def _run_alone(config: TrainConfig, options: JobOptions, report: Callable[[dict[
 
 
 BEGUN_WITH = (
-    *("architecture", "network", "begin_with", "stage", "seed", "held_out", "sample"),
-    *("flow_from", "weight_architecture", "weight_network"),
+    "architecture",
+    "network",
+    "begin_with",
+    "stage",
+    "seed",
+    "held_out",
+    "sample",
+    "flow_from",
+    "weight_architecture",
+    "weight_network",
 )
 """Settings that a job keeps from its first call to its last: others may change when it goes on."""
 
@@ -109,10 +117,10 @@ def refuse_another_job(config: TrainConfig, out: Path) -> None:
     """Raises InputError where a job was begun in ``out`` with settings that can't change on the way."""
     if not (out / "config.json").is_file():
         return
-    begun = TrainConfig().as_dict() | read_json(out / "config.json")
-    asked = json.loads(json.dumps(config.as_dict()))
+    usual, asked = (json.loads(json.dumps(each.as_dict())) for each in (TrainConfig(), config))
+    begun = usual | read_json(out / "config.json")  # an older program knew fewer settings
     for name in BEGUN_WITH:
-        before, now = json.loads(json.dumps(begun[name])), asked[name]
+        before, now = begun[name], asked[name]
         if before != now:
             raise InputError(
                 f"{out}: holds a job that was begun with {name} = {json.dumps(before)}, and this call says "

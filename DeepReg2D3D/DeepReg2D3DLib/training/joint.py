@@ -26,7 +26,7 @@ from .losses import normal_error
 from .patch_task import PatchTask
 from .ppc_step import point_distance, ppc_step, projection_distance
 from .samples import SampleBatch, seen_at
-from .tasks import NetworkInput, Task, first_points, task_of
+from .tasks import NetworkInput, Task, first_points, shapes_of, task_of
 
 PLAIN = SolverSettings(robust_iterations=0, damping=1e-3)
 PATCHES = "patches"
@@ -51,7 +51,7 @@ class JointTask:
         """
         flow = self.flow_task.build()
         if self.config.flow_from:
-            flow.load_state_dict(_averaged_flow(Path(self.config.flow_from), self.config))
+            flow.load_state_dict(_averaged_flow(Path(self.config.flow_from), self.config, flow))
         if self.config.flow_rate == 0:
             flow.requires_grad_(False)
         weights = build_network(self.config.weight_architecture, {"features": FEATURES, **self.config.weight_network})
@@ -116,7 +116,7 @@ class JointTask:
         return network(points, features, batch.valid) * seen
 
 
-def _averaged_flow(job: Path, config: TrainConfig) -> dict[str, Tensor]:
+def _averaged_flow(job: Path, config: TrainConfig, flow: nn.Module) -> dict[str, Tensor]:
     found = load_checkpoint(job / "checkpoint")
     if found is None:
         raise InputError(f"{job} holds no trained flow network: train one with stage 'flow' first.")
@@ -125,8 +125,7 @@ def _averaged_flow(job: Path, config: TrainConfig) -> dict[str, Tensor]:
     if trained != config.architecture:
         raise InputError(f"{job} trained '{trained}', and this job asks for '{config.architecture}'.")
     averaged = {k.removeprefix("average."): v for k, v in tensors.items() if k.startswith("average.")}
-    wanted = {name: value.shape for name, value in task_of(config).build().state_dict().items()}
-    if {name: value.shape for name, value in averaged.items()} != wanted:
+    if shapes_of(averaged) != shapes_of(flow.state_dict()):
         network = json.dumps(description["config"]["network"])
         raise InputError(
             f"{job} trained a network of other sizes than this job asks for. As flow_from give a job of stage 'flow', "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -172,14 +173,18 @@ def first_network(config: TrainConfig) -> nn.Module:
     network = build_network(config.architecture, config.network)
     if config.begin_with:
         installed = load_network(config.begin_with).state_dict()
-        shapes = ({name: value.shape for name, value in state.items()} for state in (installed, network.state_dict()))
-        if next(shapes) != next(shapes):
+        if shapes_of(installed) != shapes_of(network.state_dict()):
             raise InputError(
                 f"Training setting 'begin_with': the weights '{config.begin_with}' are of another network than the "
                 f"'{config.architecture}' with {config.network} that is to be trained."
             )
         network.load_state_dict(installed)
     return network
+
+
+def shapes_of(state: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    """What tells networks of other sizes apart."""
+    return {name: value.shape for name, value in state.items()}
 
 
 def contour_scene(batch: SampleBatch, given: NetworkInput) -> ContourScene:
