@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import SimpleITK as sitk
 from adapted_networks import write_adapted_flow
 from DeepReg2D3DLib import batch
 from DeepReg2D3DLib.batch_list import read_batch
@@ -109,6 +110,18 @@ def test_a_changed_file_changes_the_fingerprint(small_case, tmp_path):
     before = batch.fingerprint(item, settings)
     assert batch.fingerprint(item, settings) == before
     start.write_text(start.read_text() + "\n")
+    assert batch.fingerprint(item, settings) != before
+
+
+@pytest.mark.parametrize("header", ["ct.mhd", "ct.nhdr"])
+def test_changed_pixels_beside_a_header_change_the_fingerprint(small_case, tmp_path, header):
+    settings = batch.BatchSettings(tmp_path, "dppc", "fast")
+    sitk.WriteImage(sitk.Image(3, 4, 5, sitk.sitkInt16), str(tmp_path / header))
+    (item,) = read_batch(table(tmp_path, [row(small_case, "a", ct=header)]))
+    before = batch.fingerprint(item, settings)
+    (pixels,) = tmp_path.glob("ct.*raw*")
+    assert pixels in item.files() and tmp_path / header in item.files()
+    pixels.write_bytes(pixels.read_bytes() + b"\0")
     assert batch.fingerprint(item, settings) != before
 
 

@@ -12,6 +12,7 @@ from .engine.case_file import load_case
 from .engine.dicom_tags import is_dicom
 from .engine.errors import InputError
 from .engine.geometry_file import load_geometry
+from .engine.image_files import data_files
 from .engine.json_file import read_text
 
 _NO_FILES = ("auto", "centre")
@@ -33,8 +34,9 @@ class BatchItem:
     start: tuple[tuple[float, ...], ...] | None = None
 
     def files(self) -> list[Path]:
-        """Every file that a registration of the item reads: those it names, the files in its folders, the slices beside
-        a DICOM file that stands for its series, and the X-rays that its geometry names where it names none itself."""
+        """Every file that a registration of the item reads: those it names, the files in its folders, the pixels beside
+        a header, the slices beside a DICOM file that stands for its series, and the X-rays that its geometry names
+        where it names none itself."""
         found = []
         for path in [*self.labelled_files().values(), *self._images_of_geometry()]:
             if path.is_dir():
@@ -42,7 +44,7 @@ class BatchItem:
             elif path == self.ct and path.is_file() and is_dicom(path):
                 found += [other for other in _inside(path.parent) if is_dicom(other)]
             else:
-                found.append(path)
+                found += [path, *data_files(path)]
         return found
 
     def _images_of_geometry(self) -> list[Path]:

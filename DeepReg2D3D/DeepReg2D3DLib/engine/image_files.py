@@ -71,8 +71,31 @@ def write_image(image: sitk.Image, path: str | Path) -> None:
             raise InputError(f"{path}: the image cannot be written there. Is the disk full?") from error
 
 
+def data_files(path: Path) -> list[Path]:
+    """The files that hold the pixels of a header on its own (.mhd, .nhdr): those of them that there are.
+
+    None for any other file, and for a header that names none; an image that is refused says why when it is read.
+    """
+    kind = {".mhd": "MetaImageIO", ".nhdr": "NrrdImageIO"}.get(path.suffix.lower())
+    try:
+        names = [] if kind is None else _data_names(path, kind)
+        found = [path.parent / inside(name) for name in names]
+        return [file for file in found if file.is_file()]
+    except (InputError, OSError, ValueError):
+        return []
+
+
 def _check_data_file(path: Path, kind: str) -> None:
     """Refuse a header whose pixels lie in a file that is not in the header's folder or below."""
+    for name in _data_names(path, kind):
+        try:
+            inside(name)
+        except ValueError as error:
+            raise InputError(f"{path}: its pixels are said to lie elsewhere: {error}.") from error
+
+
+def _data_names(path: Path, kind: str) -> list[str]:
+    """The files in which a header says its pixels are; none where they are in its own."""
     with path.open("rb") as file:
         head = file.read(_HEADER_BYTES)
     if kind == "NrrdImageIO":
@@ -83,18 +106,10 @@ def _check_data_file(path: Path, kind: str) -> None:
         found = _META_DATA.search(head)
         if found is None:
             raise InputError(f"{path}: is damaged: its header does not say where its pixels are (ElementDataFile).")
-    if found is None:
-        return
-    name = found.group(1).decode("utf-8", "replace").strip()
-    names = [name]
+    name = "LOCAL" if found is None else found.group(1).decode("utf-8", "replace").strip()
     if name.upper() == "LOCAL":
-        return
+        return []
+    names = [name]
     if name.upper().split(" ")[0] == "LIST":
         names = head[found.end() :].decode("utf-8", "replace").split("\n")
-    for each in names:
-        if not each.strip():
-            continue
-        try:
-            inside(each.strip())
-        except ValueError as error:
-            raise InputError(f"{path}: its pixels are said to lie elsewhere: {error}.") from error
+    return [each.strip() for each in names if each.strip()]

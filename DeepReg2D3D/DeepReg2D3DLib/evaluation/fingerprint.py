@@ -11,6 +11,7 @@ from ..engine.atomic import write_json
 from ..engine.case_file import load_case
 from ..engine.errors import InputError
 from ..engine.geometry_file import load_geometry
+from ..engine.image_files import data_files
 from ..engine.json_file import read_record
 from ..engine.weights import adapted_weights
 from ..resources import models_dir
@@ -41,7 +42,8 @@ def fingerprint(folders: Sequence[Path], learned: bool, weights: Path | None = N
     for folder in folders:
         case = load_case(folder)
         images = [view.image for view in load_geometry(case.geometry) if view.image is not None]
-        prints[f"case {case.name}"] = digest([folder / "case.json", case.geometry, case.ct, *images])
+        pixels = [beside for image in (case.ct, *images) for beside in data_files(image)]
+        prints[f"case {case.name}"] = digest([folder / "case.json", case.geometry, case.ct, *images, *pixels])
     if learned:
         others = {} if weights is None else adapted_weights(weights)
         prints[WEIGHTS] = "; ".join([digest([models_dir()]), *(f"{name} {others[name]}" for name in sorted(others))])

@@ -17,7 +17,7 @@ from ..engine.contours import apparent_contour_batch, image_normals
 from ..engine.drr import DrrRenderer
 from ..engine.poses import transform_points, transform_vectors
 from ..engine.surface import SurfacePoints
-from .acquisition import draw_cameras, draw_starts
+from .acquisition import Acquisitions, draw_cameras, draw_starts
 from .config import SampleConfig
 from .simulator import XraySettings, draw_xray_recipe, simulate_xray
 
@@ -128,15 +128,22 @@ class SampleMaker:
         recipe = draw_xray_recipe(torch.Generator().manual_seed(seed), xrays, self.xray)
         image = simulate_xray(paths[:, :1], paths[:, 1:2], recipe.to(device), generator)
 
-        index = torch.arange(xrays, device=device).repeat_interleave(config.starts_per_xray)
+        return self.with_starts(volume, truth, image.line_integral, image.mask, generator)
+
+    def with_starts(
+        self, volume: TrainingVolume, truth: Acquisitions, xray: Tensor, mask: Tensor, generator: torch.Generator
+    ) -> SampleBatch:
+        """Samples about X-rays that are there already: (M, 1, H, W) images and masks with their true acquisitions."""
+        config, device = self.config, generator.device
+        count, size = len(xray), (xray.shape[-2], xray.shape[-1])
+        index = torch.arange(count, device=device).repeat_interleave(config.starts_per_xray)
         repeated = truth[index]
         start = draw_starts(generator, repeated, config.start)
         drr = volume.drr(start, repeated.intrinsics, size)
         surface = volume.surface
-        count = len(index)
         contour = apparent_contour_batch(
-            surface.points.expand(count, -1, -1),
-            surface.gradients.expand(count, -1, -1),
+            surface.points.expand(len(index), -1, -1),
+            surface.gradients.expand(len(index), -1, -1),
             start,
             repeated.intrinsics,
             size,
@@ -147,8 +154,8 @@ class SampleMaker:
         )
         return SampleBatch(
             drr=drr.to(torch.float32),
-            xray=image.line_integral.to(torch.float32),
-            mask=image.mask,
+            xray=xray.to(torch.float32),
+            mask=mask,
             xray_index=index,
             points=contour.points,
             gradients=contour.gradients,
