@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import importlib.util
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -35,6 +37,7 @@ class App:
     def __init__(self, host: Host):
         self._host = host
         self.temporaryPath = tempfile.mkdtemp(prefix="slicer-host-")
+        atexit.register(shutil.rmtree, self.temporaryPath, ignore_errors=True)
         self.extensionsInstallPath = self.temporaryPath
         self.documentationBaseUrl = ""
         self._modules = _ModuleManager()
