@@ -448,6 +448,9 @@ def test_garbage_lines_are_answered_with_an_error_and_ignored(process):
         b'{"v":1,"type":"render","id":6,"ct_to_world":[[NaN,0,0,0]]}\n',
         b'{"v":1,"type":"render","id":7,"ct_to_world":[[1,0,0,0]]}\n',
         b'{"v":1,"type":"load_ct","id":8,"name":"x","array":{"file":"../x","dtype":"int16","shape":[1]},"ijk_to_ct":null}\n',
+        b'{"v":1,"type":"save_geometry","id":9,"path":"x","views":[1]}\n',
+        b'{"v":1,"type":"bone_surface","id":10,"hu":1' + b"0" * 400 + b"}\n",
+        b'{"v":' + b"[" * 800 + b"]" * 800 + b',"type":"ping","id":11}\n',
         b"[" * 50_000 + b"\n",
         b"x" * (3 << 20) + b"\n",
     ):

@@ -30,7 +30,12 @@ class MessageError(ValueError):
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond every float
+        return False
 
 
 def _is_text(value: Any) -> bool:
@@ -95,6 +100,20 @@ def _is_view(value: Any) -> bool:
 
 def _is_views(value: Any) -> bool:
     return isinstance(value, list) and len(value) <= MAX_VIEWS and all(map(_is_view, value))
+
+
+def _is_camera_with_path(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and is_camera(value.get("camera"))
+        and (value.get("path") is None or _is_text(value["path"]))
+        and _is_text(value.get("image_kind", "auto"))
+        and (value.get("frame") is None or _is_frame(value["frame"]))
+    )
+
+
+def _are_cameras_with_paths(value: Any) -> bool:
+    return isinstance(value, list) and len(value) <= MAX_VIEWS and all(map(_is_camera_with_path, value))
 
 
 def _is_names(value: Any) -> bool:
@@ -203,10 +222,7 @@ REQUESTS: Mapping[str, Mapping[str, Field]] = {
     },
     "save_geometry": {
         "path": _need(_is_text, "a text"),
-        "views": _need(
-            lambda v: isinstance(v, list) and len(v) <= MAX_VIEWS and all(is_camera(view.get("camera")) for view in v),
-            "a list of views (camera, path)",
-        ),
+        "views": _need(_are_cameras_with_paths, "a list of views (camera, path)"),
     },
     "read_xray": {
         "path": _need(_is_text, "a text"),
@@ -252,8 +268,10 @@ def _object(line: bytes | str) -> dict[str, Any]:
         raise MessageError(f"the line is not JSON ({error})") from None
     if not isinstance(message, dict):
         raise MessageError("the line is JSON but not an object")
-    if message.get("v") != VERSION:
-        raise MessageError(f"protocol version {message.get('v')!r} instead of {VERSION}")
+    found = message.get("v")
+    if found != VERSION:
+        shown = str(found)[:80] if isinstance(found, (int, float, str)) else "none"
+        raise MessageError(f"protocol version {shown} instead of {VERSION}")
     if not isinstance(message.get("type"), str):
         raise MessageError("the message has no type")
     return message
@@ -282,10 +300,17 @@ def parse_request(line: bytes | str) -> Request:
             if field.required:
                 raise MessageError(f"request '{kind}': field '{name}' is missing")
             continue
-        if not field.check(value):
+        if not _passes(field.check, value):
             raise MessageError(f"request '{kind}': field '{name}' must be {field.words}")
         fields[name] = value
     return Request(kind, number, fields)
+
+
+def _passes(check: Check, value: Any) -> bool:
+    try:
+        return check(value)
+    except Exception:  # one line, whatever is in it, must not end the process that reads it
+        return False
 
 
 def request_id(line: bytes | str) -> int | None:
