@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from cli_calls import changed_json, refusal
+from DeepReg2D3DLib.engine.image_files import data_files
+from DeepReg2D3DLib.engine.xray_io import read_pixels
 from PIL import Image
 
 HEADER = b"NRRD0004\ntype: %s\ndimension: %d\nsizes: %s\nendian: little\nencoding: raw\n%s\n"
@@ -166,6 +168,9 @@ def raw(kind: bytes, sizes: bytes, more: bytes = b"") -> bytes:
     return HEADER % (kind, len(sizes.split()), sizes, more) + bytes(100)
 
 
+META = b"NDims = 2\nDimSize = 9 9\nElementType = MET_UCHAR\n"
+
+
 def colours(case, path):
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (112, 128, 3), dtype=np.uint8)).save(path)
 
@@ -195,14 +200,36 @@ XRAYS = {
     "a list of pixels": ("x.nhdr", file_of(raw(b"uchar", b"9 9", b"datafile: LIST\n/etc/passwd\n")), "lie elsewhere"),
     "pixels of MetaIO": (
         "x.mhd",
-        file_of(b"NDims = 2\nDimSize = 9 9\nElementType = MET_UCHAR\nElementDataFile = /etc/passwd\n"),
+        file_of(META + b"ElementDataFile = /etc/passwd\n"),
         "said to lie elsewhere",
     ),
     "a list of MetaIO": (
         "x.mhd",
-        file_of(b"NDims = 2\nDimSize = 9 9\nElementType = MET_UCHAR\nElementDataFile = LIST\n../passwd\n"),
+        file_of(META + b"ElementDataFile = LIST\n../passwd\n"),
         "said to lie elsewhere",
     ),
+    "pixels after a megabyte": (
+        "x.nrrd",
+        file_of(raw(b"uchar", b"9 9", b"# more\n" * 200_000 + b"data file: ../ct.nrrd\n")),
+        "header is longer than 1 MB",
+    ),
+    "pixels after a return": ("x.nrrd", file_of(raw(b"uchar", b"9 9", b"# x\rdata file: ../ct\n")), "lie elsewhere"),
+    "pixels of a pipe": ("x.nrrd", file_of(raw(b"uchar", b"9 9", b"data file: -\n")), "lie elsewhere: in no file"),
+    "a list by another name": (
+        "x.nhdr", file_of(raw(b"uchar", b"9 9", b"datafile: LIST\t2\n/etc/passwd\n")), "lie elsewhere",
+    ),
+    **{
+        f"{name} of MetaIO": ("x.mhd", file_of(META + key + b"../passwd\n"), "said to lie elsewhere")
+        for name, key in {
+            "a second place": b"elementdatafile = LOCAL\nElementDataFile = ",
+            "a swallowed place": b"Comment\nElementDataFile = LOCAL\nElementDataFile = ",
+            "a doubled sign": b"ElementDataFile == ",
+            "a second line": b"ElementDataFile\n= ",
+            "an odd indent": b"\vElementDataFile = ",
+            "a place after a megabyte": b"Comment = ElementDataFiles\n" * 50_000 + b"ElementDataFile = ",
+            "a list with a number": b"ElementDataFile = LIST2\n",
+        }.items()
+    },
     "a folder": ("x", lambda case, path: path.mkdir(), "is a folder"),
     "nothing": ("x.png", lambda case, path: None, "does not exist"),
     "the CT": ("x.nrrd", lambda case, path: path.write_bytes((case / "ct.nrrd").read_bytes()), "holds 64 frames"),
@@ -210,27 +237,62 @@ XRAYS = {
 }  # fmt: skip
 
 
+def with_image(capsys, command: str, case: Path, folder: Path, image: Path) -> str:
+    """The refusal of a registration, or of a tracking, whose first view has another ``image``."""
+    files = ["--ct", case / "ct.nrrd", "--geometry", case / "geometry.json", "--init", case / "pose.json"]
+    words = ["--xray", image, case / "LAT.nrrd", "--method", "dppc", "--out", folder / "out"]
+    return refusal(capsys, command, *files, *words)
+
+
 @pytest.mark.parametrize("name", XRAYS)
 def test_bad_xrays(name, small_case, tmp_path, capsys):
     file, make, message = XRAYS[name]
     make(small_case, tmp_path / file)
-    images = ["--xray", tmp_path / file, small_case / "LAT.nrrd"]
-    words = [
-        "--ct",
-        small_case / "ct.nrrd",
-        "--geometry",
-        small_case / "geometry.json",
-        "--init",
-        small_case / "pose.json",
-    ]
-    found = refusal(capsys, "register", "--method", "dppc", *words, "--out", tmp_path / "out", *images)
+    found = with_image(capsys, "register", small_case, tmp_path, tmp_path / file)
     assert_matches(message, found)
     assert str(tmp_path / file) in found
+
+
+RUNS = {
+    name: XRAYS[name]
+    for name in ("a text", "empty", "an animation", "larger than numbers", "pixels elsewhere", "pixels above",
+                 "a list of pixels", "pixels of MetaIO", "a list of MetaIO", "pixels after a megabyte")
+} | {
+    "a picture": ("x.vtk", file_of(b"# vtk DataFile Version 3.0\nx\nBINARY\n"), "is not an image that can be read"),
+    "frames elsewhere": ("x.nhdr", file_of(raw(b"uchar", b"9 9 3", b"data file: ../ct.nrrd\n")), "lie elsewhere"),
+    "cut off": ("x.nrrd", file_of(raw(b"float", b"128 112 3")), "the file is damaged or cut short"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_bad_runs(name, small_case, tmp_path, capfd):
+    file, make, message = RUNS[name]
+    make(small_case, tmp_path / file)
+    found = with_image(capfd, "track", small_case, tmp_path, tmp_path / file)  # capfd: ITK writes past Python's streams
+    assert_matches(message, found)
+    assert str(tmp_path / file) in found
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_pixels_beside_their_header_are_read(small_case, tmp_path, end):
+    values = np.arange(81, dtype=np.uint8).reshape(9, 9)
+    (tmp_path / "pixels.raw").write_bytes(values.tobytes())
+    headers = {
+        "x.nhdr": raw(b"uchar", b"9 9", b"# data file: /home/x/lost.raw\ndata file: ./pixels.raw\n")[:-100],
+        "x.mhd": META + b"ElementDataFile = pixels.raw\n",
+        "y.mhd": META.replace(b"= 2", b"= 3").replace(b"9 9", b"9 9 1") + b"ElementDataFile = LIST\npixels.raw\n",
+    }
+    for file, content in headers.items():
+        (tmp_path / file).write_bytes(content.replace(b"\n", end))
+        np.testing.assert_array_equal(read_pixels(tmp_path / file), values)
+        assert data_files(tmp_path / file) == [tmp_path / "pixels.raw"]
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
 def test_a_pipe_is_not_waited_for(small_case, tmp_path, capsys):
     os.mkfifo(tmp_path / "pipe.nrrd")
+    for command in ("register", "track"):
+        assert "no ordinary file" in with_image(capsys, command, small_case, tmp_path, tmp_path / "pipe.nrrd")
     assert "no ordinary file" in register(capsys, small_case, tmp_path, ct=tmp_path / "pipe.nrrd")
     assert "no ordinary file" in register(capsys, small_case, tmp_path, geometry=tmp_path / "pipe.nrrd")
     assert "no ordinary file" in register(capsys, small_case, tmp_path, geometry="/dev/zero")

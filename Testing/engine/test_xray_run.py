@@ -118,5 +118,5 @@ def test_what_is_no_run_is_refused(frames, tmp_path):
     with pytest.raises(InputError, match="128 columns x 100 rows"):
         XRayRun(view_of(tmp_path / "small.nrrd"))
     (tmp_path / "broken.nrrd").write_bytes(b"NRRD0004\nnothing")
-    with pytest.raises(InputError, match="stack of images"):
+    with pytest.raises(InputError, match="not an image that can be read"):
         XRayRun(view_of(tmp_path / "broken.nrrd"))

@@ -65,6 +65,8 @@ def is_dicom(path: str | Path) -> bool:
     """True for a file with DICOM's preamble, or named as one."""
     path = Path(path)
     try:
+        if not path.is_file():  # a pipe would be waited for
+            return False
         with path.open("rb") as file:
             return file.read(132)[128:] == b"DICM" or path.suffix.lower() in (".dcm", ".dicom", ".ima")
     except OSError:

@@ -5,6 +5,7 @@ Opened are known formats, ordinary files, and no header that sends the reader el
 
 from __future__ import annotations
 
+import mmap
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,8 +23,9 @@ XRAY_FORMATS = CT_FORMATS | {
 }  # fmt: skip
 """ITK's readers that may be used -> what people call their formats."""
 _HEADER_BYTES = 1 << 20
-_META_DATA = re.compile(rb"^[ \t]*ElementDataFile[ \t]*[=:][ \t]*([^\r\n]*)\r?\n?", re.MULTILINE | re.IGNORECASE)
-_NRRD_DATA = re.compile(rb"^data ?file:[ \t]*([^\r\n]*)\r?\n?", re.MULTILINE | re.IGNORECASE)
+_META_KEY = b"ElementDataFile"
+_META_DATA = re.compile(_META_KEY + rb"[^=:]*[=:][=:\s]*([^\n]{0,1024})\n?")
+_NRRD_DATA = re.compile(rb"^data ?file:[ \t]*([^\n]*)\n?", re.MULTILINE | re.IGNORECASE)
 
 
 @contextmanager
@@ -88,6 +90,8 @@ def data_files(path: Path) -> list[Path]:
 def _check_data_file(path: Path, kind: str) -> None:
     """Refuse a header whose pixels lie in a file that is not in the header's folder or below."""
     for name in _data_names(path, kind):
+        if name == "-":  # NRRD's name of the standard input
+            raise InputError(f"{path}: its pixels are said to lie elsewhere: in no file.")
         try:
             inside(name)
         except ValueError as error:
@@ -95,21 +99,47 @@ def _check_data_file(path: Path, kind: str) -> None:
 
 
 def _data_names(path: Path, kind: str) -> list[str]:
-    """The files in which a header says its pixels are; none where they are in its own."""
+    """The files in which a header may say its pixels are; none where they are in its own."""
+    found = _nrrd_names(path) if kind == "NrrdImageIO" else _meta_names(path)
+    return [name for each in found if (name := each.decode("utf-8", "replace").strip())]
+
+
+def _nrrd_names(path: Path) -> list[bytes]:
     with path.open("rb") as file:
-        head = file.read(_HEADER_BYTES)
-    if kind == "NrrdImageIO":
-        # The header ends at the first empty line; what follows are pixels, which may look like anything.
-        head = re.split(rb"\r?\n\r?\n", head, maxsplit=1)[0]
-        found = _NRRD_DATA.search(head)
-    else:
-        found = _META_DATA.search(head)
-        if found is None:
+        head, more = file.read(_HEADER_BYTES), file.read(1)
+    head = re.sub(rb"\r\n?", b"\n", head)  # a line may end so, too
+    # The header ends at the first empty line; what follows are pixels, which may look like anything.
+    header, empty_line, _ = head.partition(b"\n\n")
+    found = _NRRD_DATA.search(header)
+    listed = found is not None and found[1].startswith(b"LIST")
+    if more and (listed or not empty_line):
+        raise _endless(path)
+    if listed:
+        return head[found.end() :].split(b"\n")
+    return [] if found is None else [found[1]]
+
+
+def _meta_names(path: Path) -> list[bytes]:
+    """Of every place in the file that ITK might take for the one that says where the pixels are."""
+    names: list[bytes] = []
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        place = content.find(_META_KEY)
+        if place < 0:
             raise InputError(f"{path}: is damaged: its header does not say where its pixels are (ElementDataFile).")
-    name = "LOCAL" if found is None else found.group(1).decode("utf-8", "replace").strip()
-    if name.upper() == "LOCAL":
-        return []
-    names = [name]
-    if name.upper().split(" ")[0] == "LIST":
-        names = head[found.end() :].decode("utf-8", "replace").split("\n")
-    return [each.strip() for each in names if each.strip()]
+        while place >= 0:
+            found = _META_DATA.match(content, place)
+            place = content.find(_META_KEY, place + 1)
+            if found is None:
+                continue
+            name = found[1].strip()
+            if name.startswith(b"LIST"):
+                if len(content) - found.end() > _HEADER_BYTES:
+                    raise _endless(path)
+                names += content[found.end() :].split(b"\n")
+            elif name.upper() != b"LOCAL":
+                names.append(name)
+    return names
+
+
+def _endless(path: Path) -> InputError:
+    return InputError(f"{path}: its header is longer than {_HEADER_BYTES >> 20} MB; save the image without comments.")

@@ -23,6 +23,7 @@ from .dicom_tags import is_dicom
 from .dicom_xray import recognised_kind
 from .errors import InputError
 from .geometry_file import View
+from .image_files import XRAY_FORMATS, opened_image, quiet_itk
 from .xray import XRay
 from .xray_checks import check_content, check_size
 from .xray_io import read_pixels
@@ -180,10 +181,8 @@ def _of_folder(files: list[Path]) -> _Frames:
 
 def read_stack(path: Path) -> np.ndarray:
     """(frames, rows, columns) of a 3D image file whose last axis is time. Raises InputError."""
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
+    reader = opened_image(path, XRAY_FORMATS)
     try:
-        reader.ReadImageInformation()
         size = [n for n in reader.GetSize() if n != 1] if reader.GetDimension() > 3 else list(reader.GetSize())
         if len(size) == 2:
             size = [*size, 1]
@@ -191,6 +190,7 @@ def read_stack(path: Path) -> np.ndarray:
             raise InputError(f"{path}: is not a stack of grey frames; its size is {reader.GetSize()}.")
         if np.prod([float(n) for n in size]) > MOST_PIXELS:
             raise InputError(f"{path}: is too large for a run of frames ({' x '.join(map(str, size))}).")
-        return sitk.GetArrayFromImage(reader.Execute()).reshape(size[::-1])
+        with quiet_itk():
+            return sitk.GetArrayFromImage(reader.Execute()).reshape(size[::-1])
     except RuntimeError as error:
-        raise InputError(f"{path}: is not a stack of images that can be read, or it is damaged.") from error
+        raise InputError(f"{path}: the file is damaged or cut short; its frames cannot be read.") from error
