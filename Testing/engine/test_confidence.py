@@ -16,9 +16,10 @@ from DeepReg2D3DLib.engine.confidence import (
 )
 from DeepReg2D3DLib.engine.confidence_signals import SIGNALS
 from DeepReg2D3DLib.engine.drr import DrrRenderer
-from DeepReg2D3DLib.engine.poses import motion_about, transform_points
+from DeepReg2D3DLib.engine.patch_steps import steps_from
+from DeepReg2D3DLib.engine.poses import FARTHEST_MM, motion_about, transform_points
 from DeepReg2D3DLib.engine.rival_places import rival_places
-from DeepReg2D3DLib.engine.self_check import SelfCheck, check_result, seen_distance
+from DeepReg2D3DLib.engine.self_check import TRIAL, SelfCheck, check_result, seen_distance
 from DeepReg2D3DLib.engine.setup import RegistrationSetup
 from DeepReg2D3DLib.engine.uncertainty import Uncertainty, pose_errors
 from DeepReg2D3DLib.engine.xray import XRay
@@ -103,6 +104,17 @@ def test_one_vertebra_off_the_right_place_is_told(setup, ap, right):
     off = confidence_of(check_result(setup, [ap], moved(0, 0, 38.0)))
     assert seen_distance(setup, [ap], off.other_place, TRUTH) < 4.0
     assert off.measurements.keys() == right.numbers().keys()
+
+
+def test_steps_to_where_no_pose_can_be_lead_nowhere(setup, ap):
+    """The truth lies 2 mm beyond the farthest place that a pose may have, the start 4 mm before it."""
+    away = torch.eye(4, dtype=torch.float64)
+    away[2, 3] = -FARTHEST_MM - 2 - float(TRUTH[2, 3])
+    there = replace(ap, camera=replace(ap.camera, world_to_camera=ap.camera.world_to_camera @ torch.linalg.inv(away)))
+    start = moved(0, 0, 4.0)
+    near = steps_from(setup, [ap], start, TRIAL, 4, 1e-4)
+    assert seen_distance(setup, [ap], near, TRUTH) < 1.0
+    assert steps_from(setup, [there], away @ start, TRIAL, 4, 1e-4) is None
 
 
 def test_a_place_that_fits_hardly_is_not_worth_a_try(right):

@@ -81,6 +81,14 @@ def test_an_image_of_something_else_is_named(setup, xrays):
     assert len(told) == 1 and "'LAT' shows hardly anything" in told[0]
 
 
+def test_a_view_whose_source_lies_in_the_ct_is_poor(setup, xrays):
+    inside = camera("IN", [[1, 0, 0, 0], [0, 0, -1, 0], [0, 1, 0, 0], [0, 0, 0, 1]])
+    taken = [xrays[0], replace(xrays[1], camera=inside, name="IN")]
+    agreements = view_agreements(setup, taken, TRUTH, method="dppc", preset=QUICK)
+    assert not agreements[0].poor and agreements[1].poor and agreements[1].offset_mm < 1e-6
+    assert "'IN' shows hardly anything" in describe_disagreement(agreements)[0]
+
+
 def test_nothing_is_said_of_one_view_or_where_all_fail():
     poor = ViewAgreement("AP", 0.05, 0.06, 40.0, TRUTH)
     assert describe_disagreement([poor]) == []

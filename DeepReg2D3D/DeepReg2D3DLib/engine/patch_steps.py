@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .contours import apparent_contour_points
 from .correspondences import Progress, Scene
-from .errors import DegenerateError
+from .errors import DegenerateError, InputError
 from .image_gradient import image_gradient
 from .joint_system import joint_system
 from .patch_matching import PatchMatching
@@ -79,6 +79,6 @@ def steps_from(
             matches = [finder.find(scene) for scene in scenes]
             motion, _ = solve_motion(joint_system(scenes, matches, pose), SolverSettings(damping=damping))
             pose = check_rigid(motion @ pose, "The pose after a step")
-    except DegenerateError:
+    except (DegenerateError, InputError):  # InputError: a step to where no pose can be
         return None
     return pose

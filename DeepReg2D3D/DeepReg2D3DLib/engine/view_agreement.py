@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from .errors import DegenerateError
+from .errors import DegenerateError, InputError
 from .methods import Method
 from .metrics import mrpd
 from .presets import Preset, get_preset
@@ -77,7 +77,7 @@ def view_agreements(
         try:
             for step in register(None, [xray], ct_to_world, method=method, preset=last, setup=setup):
                 alone = step.ct_to_world
-        except DegenerateError:
+        except (DegenerateError, InputError):  # alone it can't be registered from there: its source lies in the CT
             pass
         on_device = [xray.to(setup.device)]
         here, there = judged_poses(setup, on_device, [ct_to_world, alone], JUDGED_SIDE, JUDGED_MARGIN_MM)
