@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,8 @@ def _refused(path, words: str) -> None:
         ('{"format": "f", "format": "f", "version": 1}', "'format' is there twice"),
         ("[" * 100000, "nested 100000 deep"),
         ('{"a":' * 50 + "1" + "}" * 50, "nested 50 deep"),
+        ('{"a\\\\": ' + "[" * 50 + "]" * 50 + ', "b\\"": "["}', "nested 51 deep"),
+        ('{"x": [' + '"\\"' * 2, "not valid JSON"),
         ('{"x": ' + "9" * 5000 + "}", "not valid JSON"),
     ],
 )
@@ -59,6 +62,21 @@ def test_missing_binary_and_huge_files_are_refused(tmp_path):
     with huge.open("wb") as file:
         file.truncate(MAX_BYTES + 1)
     _refused(huge, "at most")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{" + ", ".join(f'"{number}": 0' for number in range(60_000)) + "}", "format: expected"),
+        ('"' + '\\"' * 60_000, "not valid JSON"),
+    ],
+)
+def test_a_large_file_is_refused_as_fast_as_it_is_read(tmp_path, text, words):
+    path = tmp_path / "x.json"
+    path.write_text(text)
+    began = time.process_time()
+    _refused(path, words)
+    assert time.process_time() - began < 2
 
 
 def test_a_byte_order_mark_and_brackets_in_texts_are_fine(tmp_path):

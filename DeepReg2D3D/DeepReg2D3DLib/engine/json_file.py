@@ -180,19 +180,17 @@ def read_text(path: Path) -> str:
 
 
 def _parse(text: str, path: Path) -> Any:
-    depth = deepest = 0
-    for bracket in re.findall(r"[\[\]{}]", re.sub(r'"(?:[^"\\]|\\.)*"', "", text)):
-        depth += 1 if bracket in "[{" else -1
-        deepest = max(deepest, depth)
+    deepest = _deepest(text)
     if deepest > MAX_DEPTH:
         raise InputError(f"{path}: its lists and objects are nested {deepest} deep; {MAX_DEPTH} is the limit.")
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        keys = [key for key, _ in pairs]
-        for key in keys:
-            if keys.count(key) > 1:
+        found: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in found:
                 raise ValueError(f"the key '{key}' is there twice")
-        return dict(pairs)
+            found[key] = value
+        return found
 
     def constant(name: str) -> Any:
         raise ValueError(f"{name} is not a JSON number")
@@ -203,6 +201,22 @@ def _parse(text: str, path: Path) -> Any:
         raise InputError(f"{path}: is not valid JSON: {error.msg} in line {error.lineno}.") from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: is not valid JSON: {error}.") from error
+
+
+def _deepest(text: str) -> int:
+    """How deep lists and objects are nested in a JSON text; brackets within quotes don't count."""
+    depth = deepest = 0
+    quoted = False
+    for found in re.finditer(r'\\.|["\[\]{}]', text, re.DOTALL):
+        mark = found[0]
+        if mark == '"':
+            quoted = not quoted
+        elif not quoted and mark in ("[", "{"):
+            depth += 1
+            deepest = max(deepest, depth)
+        elif not quoted and mark in ("]", "}"):
+            depth -= 1
+    return deepest
 
 
 def _number(value: Any, error: Any) -> float:
