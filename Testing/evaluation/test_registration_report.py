@@ -103,6 +103,16 @@ def test_region_confidence_and_agreement_of_the_views_are_told(tmp_path):
     assert "Quux" not in path.read_text(encoding="utf-8")
 
 
+def test_measurements_without_a_value_are_called_so(tmp_path):
+    sure = {"in_plane_mm": 0.2, "depth_mm": None, "turn_in_plane_deg": None, "turn_out_of_plane_deg": 0.3}
+    views = [{"name": "AP", "edge_similarity": 0.71, "edge_similarity_alone": None, "offset_mm": None}]
+    more = {"uncertainty": sure, "views": views, "confidence_components": {"offset_mm": None}}
+    path = write_registration_report(tmp_path, report(0.9) | more, ReportInputs(small_volume(), [], "converged"))
+    texts = checked(path.read_text(encoding="utf-8")).texts
+    assert "0.2 mm in plane, n/a mm in depth, n/a° in plane, 0.3° out of plane" in texts
+    assert texts.count("n/a") == 2 and "0.71" in texts
+
+
 def test_an_unreliable_result_is_called_so(small_case, tmp_path):
     volume = small_volume()
     path = write_registration_report(tmp_path, report(), ReportInputs(volume, [], "unreliable"))

@@ -54,7 +54,8 @@ def build_report(iterations: Sequence[Iteration], facts: RunFacts) -> dict[str, 
     ``confidence`` is the probability that the mRPD is 2 mm or less, null where the run was stopped before it could
     judge itself; ``confidence_light``, ``confidence_reasons`` and ``uncertainty`` (one standard deviation in each
     direction) say it for people; ``confidence_signals`` are what it is made of, each from 0 (bad) to 1, and
-    ``confidence_components`` what was measured.
+    ``confidence_components`` what was measured. A measurement that has no value is null; those of
+    ``iterations`` are always numbers.
     """
     first, last = iterations[0], iterations[-1]
     judged = last.confidence
@@ -131,14 +132,14 @@ def versions() -> dict[str, str]:
 def _entry(iteration: Iteration) -> dict[str, Any]:
     return {
         "ct_to_world": iteration.ct_to_world.tolist(),
-        "motion_mm": _number(iteration.motion_mm),
+        "motion_mm": _number(iteration.motion_mm) or 0.0,
         "points": int(iteration.points),
-        "similarity": _number(iteration.similarity),
+        "similarity": _number(iteration.similarity) or 0.0,
         "seconds": _number(iteration.seconds),
     }
 
 
-def _number(value: float) -> float:
-    """A JSON number. What was not measured (NaN: the start's motion, the similarity of an empty image) counts 0."""
+def _number(value: float) -> float | None:
+    """A JSON number; null for what could not be measured (NaN or infinite), for 0 might be the best value there is."""
     value = float(value)
-    return value if math.isfinite(value) else 0.0
+    return value if math.isfinite(value) else None

@@ -88,9 +88,9 @@ def _views(report: Mapping[str, Any]) -> str:
     told = [
         (
             view["name"],
-            f"{view['edge_similarity']:.2f}",
-            f"{view['edge_similarity_alone']:.2f}",
-            f"{view['offset_mm']:.2f}",
+            _shown(view["edge_similarity"], 2),
+            _shown(view["edge_similarity_alone"], 2),
+            _shown(view["offset_mm"], 2),
         )
         for view in views
     ]
@@ -108,14 +108,17 @@ def _confidence(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     if report.get("confidence_reasons"):
         rows.append(("why", "; ".join(report["confidence_reasons"])))
     if sure:
-        turns = f"{sure['turn_in_plane_deg']:.1f}° in plane, {sure['turn_out_of_plane_deg']:.1f}° out of plane"
-        rows.append(
-            (
-                "one standard deviation",
-                f"{sure['in_plane_mm']:.1f} mm in plane, {sure['depth_mm']:.1f} mm in depth, {turns}",
-            )
+        across, depth, turn, tilt = (
+            _shown(sure[name], 1) for name in ("in_plane_mm", "depth_mm", "turn_in_plane_deg", "turn_out_of_plane_deg")
         )
+        told = f"{across} mm in plane, {depth} mm in depth, {turn}° in plane, {tilt}° out of plane"
+        rows.append(("one standard deviation", told))
     return rows
+
+
+def _shown(value: float | None, digits: int) -> str:
+    """A number of the report; 'n/a' where it has no value."""
+    return "n/a" if value is None else f"{value:.{digits}f}"
 
 
 def _pictures(folder: Path, views: Sequence[View]) -> str:
