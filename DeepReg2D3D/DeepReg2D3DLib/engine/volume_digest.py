@@ -8,8 +8,9 @@ from pathlib import Path
 
 import torch
 
+from .errors import InputError
 from .volume import Volume
-from .weights import read_manifest
+from .weights import MANIFEST, read_manifest
 
 
 def volume_digest(volume: Volume) -> str:
@@ -25,8 +26,13 @@ def volume_digest(volume: Volume) -> str:
 
 
 def warn_of_another_ct(weights: Path, volume: Volume) -> None:
-    """A Python warning where the networks of a folder were adapted to another CT than this one."""
-    wanted = {entry["adapted"].get("ct_sha256") for entry in read_manifest(weights).values() if "adapted" in entry}
+    """A Python warning where the networks of a folder were adapted to another CT than this one. Raises InputError."""
+    adapted = [entry["adapted"] for entry in read_manifest(weights).values() if "adapted" in entry]
+    if not all(isinstance(entry, dict) for entry in adapted):
+        raise InputError(
+            f"{weights / MANIFEST}: adapted: expected an object. Make that folder again, or leave --weights out."
+        )
+    wanted = {entry.get("ct_sha256") for entry in adapted}
     if wanted and volume_digest(volume) not in wanted:
         warnings.warn(
             "These networks were adapted to another CT; the installed ones are used without --weights.",

@@ -19,6 +19,7 @@ from torch import nn
 from ..resources import models_dir
 from .atomic import atomic_path
 from .errors import InputError
+from .folder_lock import folder_lock
 from .json_file import read_json
 from .networks import build_network
 
@@ -101,25 +102,32 @@ def network_loader(device: torch.device, adapted: Path | None = None) -> Callabl
 def save_network(name: str, network: nn.Module, architecture: str, description: dict[str, Any], folder: Path) -> Path:
     """Write a network's weights in half precision as ``<name>.pt`` and enter it in the manifest.
 
-    ``description``: what it was trained on and how, its date, licence and known limits. Returns the file.
+    ``description``: what it was trained on and how, its date, licence and known limits. Returns the file. Whenever this
+    is cut off, the manifest names a whole file: the old or the new one.
     """
     state = {k: v.detach().cpu() for k, v in network.state_dict().items()}
     tensors = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
     buffer = io.BytesIO()
     torch.save(tensors, buffer)
-    path = folder / f"{name}.pt"
-    with atomic_path(path) as part:
-        part.write_bytes(buffer.getvalue())
-    networks = read_manifest(folder)
-    networks[name] = {
-        "file": path.name,
-        "sha256": hashlib.sha256(buffer.getvalue()).hexdigest(),
+    content = buffer.getvalue()
+    entry = {
+        "sha256": hashlib.sha256(content).hexdigest(),
         "architecture": architecture,
         "config": asdict(network.config),
         "parameters": sum(p.numel() for p in network.parameters()),
         **description,
     }
-    manifest = {"format": FORMAT, "version": 1, "networks": networks}
-    with atomic_path(folder / MANIFEST) as part:
-        part.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    path, meanwhile = folder / f"{name}.pt", folder / f"{name}.new.pt"
+    with folder_lock(folder, wait=True, name=".manifest-in-use"):
+        networks = read_manifest(folder)
+        # A file that the manifest names is not written over: the new weights stand under another name meanwhile.
+        named = networks.get(name, {}).get("file") == path.name
+        for file in [meanwhile, path] if named else [path]:
+            with atomic_path(file) as part:
+                part.write_bytes(content)
+            networks[name] = {"file": file.name, **entry}
+            manifest = {"format": FORMAT, "version": 1, "networks": networks}
+            with atomic_path(folder / MANIFEST) as part:
+                part.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+        meanwhile.unlink(missing_ok=True)
     return path
