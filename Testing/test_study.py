@@ -270,6 +270,16 @@ def test_a_lost_case_is_written_again_for_the_same_inputs_alone(small_case, tmp_
     assert "case" in begun(small_case, out)
 
 
+@pytest.mark.parametrize("made_of", [[], "x"])
+def test_an_altered_study_json_is_refused(small_case, tmp_path, no_registrations, made_of):
+    out = tmp_path / "out"
+    begun(small_case, out)
+    content = json.loads((out / study.STUDY).read_text())
+    (out / study.STUDY).write_text(json.dumps(content | {"made_of": made_of}))
+    with pytest.raises(InputError, match="made_of: expected an object; choose another --out"):
+        begun(small_case, out)
+
+
 @pytest.mark.parametrize("name", [study.UNFINISHED, study.CASE])
 def test_folders_that_no_study_made_are_left_alone(small_case, tmp_path, name):
     (tmp_path / name).mkdir()

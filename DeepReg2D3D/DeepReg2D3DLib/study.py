@@ -236,6 +236,8 @@ def _known_kind(out: Path, made_of: dict[str, Any]) -> str | None:
     if not begun:
         return None
     before = record.get("made_of")
+    if not isinstance(before, dict):
+        raise record.error("expected an object; choose another --out", "made_of")
     changed = [key for key in sorted({*made_of, *before}) if made_of.get(key) != before.get(key)]
     if changed:
         raise InputError(f"{out}: holds a study with another {' and '.join(changed)}; choose another --out.")
