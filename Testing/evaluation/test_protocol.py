@@ -11,10 +11,11 @@ from DeepReg2D3DLib import cli
 from DeepReg2D3DLib.engine.errors import InputError
 from DeepReg2D3DLib.engine.weights import adapted_weights, load_network
 from DeepReg2D3DLib.engine.xray_io import save_image
-from DeepReg2D3DLib.evaluation.fingerprint import networks_in_place
+from DeepReg2D3DLib.evaluation.fingerprint import fingerprint, networks_in_place
 from DeepReg2D3DLib.evaluation.protocol import EvaluationSettings, evaluate, plan
 from DeepReg2D3DLib.evaluation.records import RecordFile
 from DeepReg2D3DLib.evaluation.trials import run_trial
+from DeepReg2D3DLib.resources import models_dir
 
 FILES = {"poses.jsonl", "starts.csv", "table.md", "table.json", "success.png", "errors.png", "run.json"}
 
@@ -146,6 +147,22 @@ def test_other_weights_are_refused_where_an_evaluation_goes_on(small_case, tmp_p
     assert cli.main(["evaluate", "--cases", str(small_case), "--method", "dppc", "--weights", str(adapted),
                      "--out", str(tmp_path / "none")]) == 2  # fmt: skip
     assert not (tmp_path / "none").exists()
+
+
+def test_a_model_card_is_no_weight(tmp_path, monkeypatch):
+    models = tmp_path / "Models"
+    shutil.copytree(models_dir(), models)
+    monkeypatch.setattr("DeepReg2D3DLib.evaluation.fingerprint.models_dir", lambda: models)
+    before = fingerprint([], True)
+    (models / "README.md").write_text("another")
+    (models / "deep-iterative.md").unlink()
+    assert fingerprint([], True) == before
+    for file in ("manifest.json", f"{FLOW}.pt"):
+        content = (models / file).read_bytes()
+        (models / file).write_bytes(content + b" ")
+        assert fingerprint([], True) != before
+        (models / file).write_bytes(content)
+    assert fingerprint([], True) == before
 
 
 def test_refusals_come_before_any_registration(small_case, tmp_path):

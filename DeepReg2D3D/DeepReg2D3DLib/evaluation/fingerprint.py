@@ -13,7 +13,7 @@ from ..engine.errors import InputError
 from ..engine.geometry_file import load_geometry
 from ..engine.image_files import data_files
 from ..engine.json_file import read_record
-from ..engine.weights import adapted_weights
+from ..engine.weights import MANIFEST, adapted_weights
 from ..resources import models_dir
 
 FORMAT = "deepreg2d3d-evaluation"
@@ -46,8 +46,14 @@ def fingerprint(folders: Sequence[Path], learned: bool, weights: Path | None = N
         prints[f"case {case.name}"] = digest([folder / "case.json", case.geometry, case.ct, *images, *pixels])
     if learned:
         others = {} if weights is None else adapted_weights(weights)
-        prints[WEIGHTS] = "; ".join([digest([models_dir()]), *(f"{name} {others[name]}" for name in sorted(others))])
+        named = [f"{name} {others[name]}" for name in sorted(others)]
+        prints[WEIGHTS] = "; ".join([digest(_installed_weights()), *named])
     return prints
+
+
+def _installed_weights() -> list[Path]:
+    """The manifest and the weight files, without the model cards beside them."""
+    return [path for path in sorted(models_dir().iterdir()) if path.name == MANIFEST or path.suffix == ".pt"]
 
 
 def networks_in_place(out: Path) -> list[str]:
