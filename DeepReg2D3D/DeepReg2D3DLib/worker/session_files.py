@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -71,13 +72,19 @@ def read_view(view: Mapping[str, Any], folder: ArrayFolder) -> XRay:
         )
     # The engine's own reader decides about kinds and masks; a short-lived file takes the array there.
     path = folder.path / "view.mha"
-    try:
-        sitk.WriteImage(sitk.GetImageFromArray(pixels), str(path))
-        return load_xray(path, camera, kind)
-    except InputError as error:
-        raise InputError(str(error).replace(str(path), f"X-ray '{view['name']}'")) from error
-    finally:
-        path.unlink(missing_ok=True)
+    shown = f"X-ray '{view['name']}'"
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        try:
+            sitk.WriteImage(sitk.GetImageFromArray(pixels), str(path))
+            xray = load_xray(path, camera, kind)
+        except InputError as error:
+            raise InputError(str(error).replace(str(path), shown)) from error
+        finally:
+            path.unlink(missing_ok=True)
+    for warning in caught:
+        warnings.warn(str(warning.message).replace(str(path), shown), warning.category, stacklevel=2)
+    return xray
 
 
 def _read_geometry(fields: Mapping[str, Any], folder: ArrayFolder) -> dict[str, Any]:
