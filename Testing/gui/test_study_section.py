@@ -1,4 +1,4 @@
-"""The study section follows a process: rows as they come, where each ended, and a case folder back in the scene."""
+"""The study section follows a process: rows as they come, where each ended, and a case folder of the scene."""
 
 from __future__ import annotations
 
@@ -122,22 +122,3 @@ def test_a_case_is_written_by_the_program(studying, ui, click, host, monkeypatch
     assert (scene / "geometry.json").is_file()
     process.exited(0, False)
     assert study.state == "idle" and not scene.exists() and study.rows == []
-
-
-def test_a_case_comes_back_into_the_scene(studying, widget, host, monkeypatch, tmp_path):
-    _process, study, _folder = studying
-    loaded = []
-    monkeypatch.setattr(widget.logic, "loadCT", lambda path: loaded.append(path) or widget.logic.session.ct)
-    monkeypatch.setattr(widget.logic, "loadGeometry", lambda path, wait: loaded.append(path))
-    pose = np.eye(4)
-    pose[1, 3] = -8.0
-    case = {"ct": "ct.nrrd", "geometry": "geometry.json", "ground_truth": "pose.json", "starts": []}
-    (tmp_path / "case.json").write_text(json.dumps(case))
-    (tmp_path / "pose.json").write_text(json.dumps({"ct_to_world": pose.tolist()}))
-    study.load_case(str(tmp_path))
-    assert loaded == [str(tmp_path / "ct.nrrd"), str(tmp_path / "geometry.json")]
-    np.testing.assert_allclose(widget.logic.pose(), pose, atol=1e-9)
-    heard = []
-    widget.logic.message.connect(heard.append)
-    study.load_case(str(tmp_path / "nothing"))
-    assert "no case folder" in heard[-1]

@@ -1,7 +1,8 @@
-"""What can be done with the inputs: load and choose CT, X-rays, their geometry, the region and the sample."""
+"""What can be done with the inputs: load and choose CT, X-rays, their geometry, the region, a case and the sample."""
 
 from __future__ import annotations
 
+import numpy as np
 import slicer
 
 from ..mrml.input_files import PATH_ATTRIBUTE, declared_kind, frame_of, provenance
@@ -19,13 +20,17 @@ class InputActions:
 
     def loadCT(self, path: str):
         """Loads a CT file and chooses it; returns its node (None, and a message, when it can't be read)."""
+        node = self._load_volume(path)
+        if node is not None:
+            self.setCT(node)
+        return node
+
+    def _load_volume(self, path: str):
         try:
-            node = slicer.util.loadVolume(str(path))
+            return slicer.util.loadVolume(str(path))
         except RuntimeError as problem:
             self._on_failure(f"{path}: {problem}")
             return None
-        self.setCT(node)
-        return node
 
     def setCT(self, node) -> None:
         """Chooses the CT."""
@@ -134,18 +139,43 @@ class InputActions:
         made = self._begin()
 
         def done(ct, xrays, start, truth):
-            modified = self.parameters.StartModify()
-            self.parameters.poseTransform = self._poseTransformFor(ct)
-            self.parameters.ct, self.parameters.xrays, self.parameters.result = ct, xrays, ""
-            self.parameters.EndModify(modified)
-            self.session.pose.set_pose(start, source="sample")
-            self.session.pose.set_home(start)
+            self._choose(ct, xrays, start, "sample")
             self.sampleTruth = truth
             made.append((ct, xrays, start, truth))
 
         self.message.emit("")
         self.session.files.load_sample(done, seed)
         return self._wait(lambda: bool(made), wait, lambda: made[0])
+
+    def loadCase(self, folder: str, wait: bool = True):
+        """Loads a case folder: its CT, its X-rays and its pose (the first start, else the truth), in place of what was
+        chosen. That stays in the scene, and stays chosen where the case cannot be read. Returns (ct, xrays)."""
+        made = self._begin()
+
+        def read(case):
+            self.session.files.load_geometry(case["geometry"], [], lambda xrays: loaded(case, xrays))
+
+        def loaded(case, xrays):
+            ct = self._load_volume(case["ct"])
+            if ct is not None:
+                self._choose(ct, xrays, np.eye(4) if case["ct_to_world"] is None else case["ct_to_world"], "case")
+                made.append((ct, xrays))
+
+        self.message.emit("")
+        self.client.read_case(folder, read, on_error=self._on_failure)
+        return self._wait(lambda: bool(made), wait, lambda: made[0])
+
+    def _choose(self, ct, xrays: list, pose, source: str) -> None:
+        """Chooses another CT, all of it, with its X-rays, under a transform of its own at ``pose`` (4, 4)."""
+        pose = np.asarray(pose, float)
+        modified = self.parameters.StartModify()
+        self.parameters.parameterNode.SetNodeReferenceID(REGION, None)
+        self.parameters.regionSegment = ""
+        self.parameters.poseTransform = self._poseTransformFor(ct)
+        self.parameters.ct, self.parameters.xrays, self.parameters.result = ct, xrays, ""
+        self.parameters.EndModify(modified)
+        self.session.pose.set_pose(pose, source=source)
+        self.session.pose.set_home(pose)
 
     def _append(self, node) -> None:
         self.parameters.xrays = [*self.session.xrays, node]

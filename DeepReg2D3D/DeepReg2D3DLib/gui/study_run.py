@@ -1,8 +1,7 @@
-"""A study of the scene's CT and X-rays in a process of its own, and case folders from and to the scene."""
+"""A study of the scene's CT and X-rays in a process of its own, and case folders of the scene."""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tempfile
@@ -68,26 +67,6 @@ class StudyRun(SceneRun):
         self._case = Path(tempfile.mkdtemp(prefix="deepreg2d3d-case-"))
         self._target = target
         self._hand_over("case", self._case, ["--out", str(target)])
-
-    def load_case(self, folder: str) -> None:
-        """Loads the CT, the X-rays and the pose of a case folder (the first start, else the truth)."""
-        place = Path(folder)
-        try:
-            case = json.loads((place / "case.json").read_text(encoding="utf-8"))
-            names = [str(case[key]) for key in ("ct", "geometry")]
-            starts = case.get("starts") or []
-            pose = starts[0]["ct_to_world"] if starts else None
-            if pose is None and case.get("ground_truth"):
-                pose = json.loads((place / case["ground_truth"]).read_text(encoding="utf-8"))["ct_to_world"]
-        except (OSError, ValueError, KeyError, TypeError, IndexError) as problem:
-            text = _("{folder} is no case folder that can be read ({reason}).")
-            self._logic.message.emit(text.format(folder=place, reason=problem))
-            return
-        if self._logic.loadCT(str(place / names[0])) is None:
-            return
-        self._logic.loadGeometry(str(place / names[1]), wait=False)
-        if pose is not None:
-            self._logic.setPose(pose)
 
     def show(self, index: int) -> None:
         """Puts the CT where a registration (by its row) ended."""

@@ -122,7 +122,7 @@ class StudySection(Section):
     def _on_load_case(self, _checked=False) -> None:
         folder = files.choose_folder(_("A case folder (it holds case.json)"))
         if folder:
-            self.logic.study.load_case(folder)
+            self.logic.loadCase(folder, wait=False)
 
 
 def _finished_words(row: dict) -> str:

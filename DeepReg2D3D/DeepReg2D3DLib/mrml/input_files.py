@@ -78,6 +78,8 @@ class InputFiles:
             node.SetName(name or known.name or path.stem)
             node.SetAttribute(PATH_ATTRIBUTE, str(path))
             node.SetAttribute(FILE_KIND_ATTRIBUTE, kind)
+            if frame is not None:
+                node.SetAttribute(FRAME_ATTRIBUTE, str(frame))
             _note_frame(node, reply)
             if reply.get("details"):
                 set_details(node, reply["details"])
@@ -134,7 +136,7 @@ class InputFiles:
             for index, view, camera in list(missing):
                 self.load_xray(
                     view["path"], loaded(index), view.get("image_kind", "auto"), camera, name=view["name"],
-                    source=path.name,
+                    source=path.name, frame=view.get("frame"),
                 )  # fmt: skip
 
         sizes = [(camera_of(node).columns, camera_of(node).rows) for node in existing]

@@ -266,7 +266,8 @@ class EngineClient(WorkerLink):
         coordinates: str | None = None,
         sizes: Sequence[Sequence[int]] = (),
     ) -> None:
-        """Views of a geometry file: {"views": [{"name", "camera", "image_kind", "path" where it names an image}]}.
+        """Views of a geometry file: {"views": [{"name", "camera", "image_kind", "path" and "frame" where it names an
+        image and a frame of it}]}.
 
         coordinates: LPS or RAS, the world of a file in another format than geometry.json; sizes: (columns, rows) of
         its images.
@@ -347,6 +348,10 @@ class EngineClient(WorkerLink):
     def read_pose(self, path: str | Path, on_done: Done, on_error: Refused | None = None) -> None:
         """A pose file (.json, .tfm): {"ct_to_world": 4x4}."""
         self.request("read_pose", on_done, on_error, path=str(path))
+
+    def read_case(self, path: str | Path, on_done: Done, on_error: Refused | None = None) -> None:
+        """A case folder: {"ct", "geometry": paths, "ct_to_world": 4x4 or None (the first start, else the truth)}."""
+        self.request("read_case", on_done, on_error, path=str(path))
 
     def save_pose(
         self, path: str | Path, ct_to_world: Any, on_done: Done | None = None, on_error: Refused | None = None

@@ -244,6 +244,7 @@ REQUESTS: Mapping[str, Mapping[str, Field]] = {
         "spacing_mm": _may(lambda v: _is_number(v) and v > 0, "a length in mm above 0"),
     },
     "read_pose": {"path": _need(_is_text, "a text")},
+    "read_case": {"path": _need(_is_text, "a text")},
     "save_pose": {"path": _need(_is_text, "a text"), "ct_to_world": _need(_POSE, _POSE_WORDS)},
     "save_ct": {"path": _need(_is_text, "a text")},
     "save_report": {"path": _need(_is_text, "a text")},

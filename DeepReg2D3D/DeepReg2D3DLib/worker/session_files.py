@@ -1,4 +1,4 @@
-"""Requests about files: geometry, X-rays, poses and reports, read and written by the engine for Slicer."""
+"""Requests about files: geometry, X-rays, poses and cases, read and written by the engine for Slicer."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ import SimpleITK as sitk
 import torch
 
 from ..engine.camera import Camera
+from ..engine.case_file import load_case
 from ..engine.dicom_findings import Report
 from ..engine.dicom_geometry import read_dicom_geometry
 from ..engine.dicom_tags import is_dicom
 from ..engine.errors import InputError
-from ..engine.geometry_file import View
+from ..engine.geometry_file import View, load_geometry
 from ..engine.geometry_formats import read_geometry, write_geometry
 from ..engine.geometry_hints import GeometryHints
 from ..engine.pose_file import load_pose, save_pose
@@ -97,7 +98,8 @@ def _read_geometry(fields: Mapping[str, Any], folder: ArrayFolder) -> dict[str, 
     views = []
     for view in found:
         answer = {"name": view.name, "camera": camera_to_json(view.camera), "image_kind": view.image_kind}
-        views.append(answer | ({"path": str(view.image)} if view.image is not None else {}))
+        named = {"path": None if view.image is None else str(view.image), "frame": view.frame}
+        views.append(answer | {key: value for key, value in named.items() if value is not None})
     return {"views": views, "warnings": notes}
 
 
@@ -187,10 +189,30 @@ def _save_pose(fields: Mapping[str, Any], folder: ArrayFolder) -> dict[str, Any]
     return {"path": fields["path"]}
 
 
+def _read_case(fields: Mapping[str, Any], folder: ArrayFolder) -> dict[str, Any]:
+    """The files of a case folder and its pose: the first start, else the truth, else None."""
+    case = load_case(fields["path"])
+    images = []
+    for view in load_geometry(case.geometry):
+        if view.image is None:
+            raise InputError(f"{case.geometry}: view '{view.name}' names no image; a case has one for each view.")
+        images.append(view.image)
+    for path in (case.ct, *images):
+        if not path.exists():
+            raise InputError(f"{path}: this file does not exist; the case is not complete.")
+    pose = case.starts[0][1] if case.starts else case.ground_truth
+    return {
+        "ct": str(case.ct),
+        "geometry": str(case.geometry),
+        "ct_to_world": None if pose is None else pose.tolist(),
+    }
+
+
 FILE_REQUESTS: Mapping[str, Callable[[Mapping[str, Any], ArrayFolder], Mapping[str, Any]]] = {
     "read_geometry": _read_geometry,
     "save_geometry": _save_geometry,
     "read_xray": _read_xray,
     "read_pose": _read_pose,
+    "read_case": _read_case,
     "save_pose": _save_pose,
 }

@@ -79,6 +79,20 @@ class App:
         return types.SimpleNamespace(testingEnabled=True, noMainWindow=True)
 
 
+def load_volume(path, properties=None):
+    """`slicer.util.loadVolume`, through the storage node of volumes."""
+    storage = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLVolumeArchetypeStorageNode")
+    storage.SetFileName(str(path))
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", Path(path).stem)
+    if not storage.ReadData(node):
+        slicer.mrmlScene.RemoveNode(node)
+        slicer.mrmlScene.RemoveNode(storage)
+        raise RuntimeError(f"Failed to load node from file: {path}")
+    node.SetAndObserveStorageNodeID(storage.GetID())
+    node.CreateDefaultDisplayNodes()
+    return node
+
+
 class Host:
     """The running stand-in application. One a process (`slicer_host.start`)."""
 
@@ -119,6 +133,7 @@ class Host:
         slicer.util.mainWindow = lambda: None
         slicer.util.showStatusMessage = lambda message, duration=0: None
         slicer.util.delayDisplay = lambda message, autoCloseMsec=1, **_: self.process_events(0.01)
+        slicer.util.loadVolume = load_volume
         slicer.util.settingsValue = lambda key, default, converter=lambda v: v, settings=None: default
         self.widgets: dict[str, object] = {}
 
