@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -78,6 +80,43 @@ def save_scene(tmp_path):
         slicer.mrmlScene.Commit()
 
     return save
+
+
+class Temporary:
+    """The folder of temporary files, of which the test sees what is left, and whose disk can be full."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir()
+
+    def left(self) -> list[Path]:
+        return list(self.folder.iterdir())
+
+    @contextmanager
+    def gone(self):
+        """Nothing can be made in it."""
+        self.folder.rmdir()
+        yield
+        self.folder.mkdir()
+
+    @contextmanager
+    def full(self):
+        """No file becomes larger than 2 kB."""
+        resource = pytest.importorskip("resource")
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2048, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.fixture
+def temporary(tmp_path, monkeypatch) -> Temporary:
+    """See ``Temporary``."""
+    made = Temporary(tmp_path / "temporary")
+    monkeypatch.setattr(tempfile, "tempdir", str(made.folder))
+    return made
 
 
 def section(widget, name: str):

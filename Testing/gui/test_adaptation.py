@@ -142,3 +142,13 @@ def test_closing_ends_the_process_and_leaves_nothing(adapting, widget):
     assert folder.is_dir()
     adaptation.close()
     assert process.killed and not folder.exists()
+
+
+def test_a_full_disk_is_told_and_nothing_stays_behind(adapting, temporary):
+    _process, adaptation = adapting
+    adaptation.discard()
+    with temporary.gone():
+        adaptation.start(5.0, "cpu")
+    assert adaptation.state == "failed" and "cannot be handed over" in adaptation.text
+    adaptation.start(5.0, "cpu")
+    assert adaptation.state == "preparing" and len(temporary.left()) == 1

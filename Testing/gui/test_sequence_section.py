@@ -12,7 +12,7 @@ from fake_process import scene_of_phantoms
 
 
 @pytest.fixture
-def tracking(widget, ui, host, click, monkeypatch, tmp_path):
+def tracking(widget, ui, host, click, monkeypatch, tmp_path, temporary):
     """(process, run): a CT and an X-ray in the scene, and the tracking of a run started by the button."""
     process = scene_of_phantoms(widget, monkeypatch, "SequenceSection", widget.logic.sequence.program)
     ui.runFileEdit.setText(str(tmp_path / "run.dcm"))
@@ -27,8 +27,11 @@ def pose_of(index: int) -> np.ndarray:
     return pose
 
 
-def finish(process, count: int = 3, status: int = 3) -> None:
-    """The process leaves poses and images of some frames, the second in doubt, and ends."""
+def finish(process, count: int = 3, status: int = 3, images: str = "all", cut: bool = False) -> None:
+    """The process leaves poses and images of some frames, the second in doubt, and ends.
+
+    images: "all", "none" or "damaged"; cut: the file of the poses ends in its middle.
+    """
     out = Path(process.option("--out"))
     out.mkdir()
     frames = [
@@ -36,9 +39,12 @@ def finish(process, count: int = 3, status: int = 3) -> None:
          "confidence": 0.9, "agreement": 0.6, "moved_mm": 1.0 * i}
         for i in range(count)
     ]  # fmt: skip
-    (out / "poses.json").write_text(json.dumps({"frames": frames}))
-    images = np.stack([np.full((30, 40), 5.0 * i, np.float32) for i in range(count)])
-    sitk.WriteImage(sitk.GetImageFromArray(images), str(out / "images_view1.nrrd"))
+    (out / "poses.json").write_text(json.dumps({"frames": frames})[: -2 if cut else None])
+    if images == "damaged":
+        (out / "images_view1.nrrd").write_text("no image")
+    elif images == "all":
+        stack = np.stack([np.full((30, 40), 5.0 * i, np.float32) for i in range(count)])
+        sitk.WriteImage(sitk.GetImageFromArray(stack), str(out / "images_view1.nrrd"))
     process.exited(status, False)
 
 
@@ -109,3 +115,58 @@ def test_stop_keeps_what_was_tracked_and_failures_are_told(tracking, ui, click, 
     folder = Path(process.option("--out")).parent
     run.close()
     assert process.ended and not folder.exists()
+
+
+@pytest.mark.parametrize("status", [1, 2, 137, -1])
+def test_frames_that_were_followed_before_a_failure_are_taken_over(tracking, widget, temporary, status):
+    process, run = tracking
+    heard = []
+    widget.logic.message.connect(heard.append)
+    process.logged(b"deepreg2d3d: internal error; please report.\n")
+    finish(process, 2, status, images="none")
+    assert run.sequence.count == 2 and run.sequence.images is None and len(run.frames) == 2
+    assert "before the last frame: internal error" in heard[-1] and "2 frames were followed" in heard[-1]
+    assert temporary.left() == []
+
+
+@pytest.mark.parametrize("trouble", ["no pose", "no view", "damaged images", "damaged poses"])
+def test_poses_that_cannot_be_played_are_kept_and_it_is_told_where(tracking, ui, click, widget, temporary, trouble):
+    import slicer
+
+    process, run = tracking
+    finish(process)
+    click(ui.trackButton)
+    before, heard = run.sequence, []
+    widget.logic.message.connect(heard.append)
+    if trouble in ("no pose", "no view"):
+        session = widget.logic.session
+        slicer.mrmlScene.RemoveNode(session.pose.node if trouble == "no pose" else session.xrays[0])
+    out = Path(process.option("--out"))
+    finish(process, 2, 0, images="damaged" if trouble == "damaged images" else "all", cut=trouble == "damaged poses")
+    assert str(out) in heard[-1] and "\n" not in heard[-1] and run.state == "idle"
+    assert (out / "poses.json").is_file() and [path.name for path in out.parent.iterdir()] == ["tracked"]
+    assert run.sequence is before and before.is_there and len(run.frames) == 3
+    run.close()
+    assert (out / "poses.json").is_file()
+
+
+def test_a_run_plays_on_the_pose_that_it_began_with(tracking, widget):
+    import slicer
+
+    process, run = tracking
+    began = widget.logic.session.pose.node
+    widget.logic.parameters.poseTransform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    finish(process)
+    assert run.sequence.browser.GetProxyNode(run.sequence.poses) is began
+
+
+@pytest.mark.parametrize("full", ["from the start", "at the first image"])
+def test_a_full_disk_is_told_and_nothing_stays_behind(tracking, ui, click, widget, temporary, full):
+    process, run = tracking
+    finish(process)
+    heard = []
+    widget.logic.message.connect(heard.append)
+    with temporary.gone() if full == "from the start" else temporary.full():
+        click(ui.trackButton)
+    assert "cannot be handed over" in heard[-1] and "\n" not in heard[-1]
+    assert run.state == "idle" and temporary.left() == [] and ui.trackButton.isEnabled()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,6 +28,7 @@ def studying(widget, ui, host, monkeypatch, tmp_path):
 
 def tell(process, folder, rows, done, total):
     """The process writes rows and says so."""
+    folder.mkdir(exist_ok=True)
     (folder / "starts.csv").write_text(HEAD + "".join(rows))
     process.logged(f"[{done}/{total}] study joint dppc start x: mRPD 0.30 mm, 2.5 s\n".encode())
 
@@ -38,10 +40,11 @@ def test_it_starts_with_what_the_scene_holds(studying, ui, click, host):
     assert process.command[5:6] == ["study"] or "study" in process.command
     assert process.option("--method") == "dppc" and process.option("--preset") == "fast"
     assert process.option("--starts") == "60" and process.option("--limit") == "60"
-    assert process.option("--out") == str(folder) and process.option("--ct") == str(folder / "scene" / "ct.nrrd")
-    reference = json.loads((folder / "scene" / "pose.json").read_text())["ct_to_world"]
+    scene = Path(process.option("--ct")).parent
+    assert process.option("--out") == str(folder) and process.option("--geometry") == str(scene / "geometry.json")
+    reference = json.loads(Path(process.option("--reference")).read_text())["ct_to_world"]
     np.testing.assert_allclose(np.array(reference)[:3, 3], [1.0, 2.0, 3.0])
-    (view,) = json.loads((folder / "scene" / "geometry.json").read_text())["views"]
+    (view,) = json.loads((scene / "geometry.json").read_text())["views"]
     assert (view["name"], view["columns"], view["rows"]) == ("view1", 40, 30)
     assert not ui.startStudyButton.isEnabled() and ui.stopStudyButton.isEnabled()
 
@@ -111,14 +114,48 @@ def test_stop_asks_and_what_went_wrong_is_told(studying, ui, click, host, widget
     assert process.ended and study.state == "idle"
 
 
-def test_a_case_is_written_by_the_program(studying, ui, click, host, monkeypatch, tmp_path):
+def test_a_case_is_written_by_the_program(studying, ui, click, host, widget, monkeypatch, tmp_path):
     from DeepReg2D3DLib.gui import files
 
     process, study, _folder = studying
     monkeypatch.setattr(files, "choose_folder", lambda *_args: str(tmp_path / "handed on"))
     click(ui.saveCaseButton)
     assert "case" in process.command and process.option("--out") == str(tmp_path / "handed on")
-    scene = study._case
+    scene = Path(process.option("--geometry")).parent
     assert (scene / "geometry.json").is_file()
+    heard = []
+    widget.logic.message.connect(heard.append)
     process.exited(0, False)
     assert study.state == "idle" and not scene.exists() and study.rows == []
+    assert heard[-1] == f"The case is written to {tmp_path / 'handed on'}."
+    click(ui.saveCaseButton)
+    process.logged(b"deepreg2d3d: interrupted.\n")
+    process.exited(130, False)
+    assert heard[-1] == "interrupted."
+
+
+def test_nothing_but_the_study_is_left_in_its_folder_and_what_was_there_stays(studying, ui, click, host):
+    process, study, folder = studying
+    (folder / "scene").mkdir(parents=True)
+    (folder / "scene" / "mine.txt").write_text("kept")
+    for end in (lambda: process.exited(0, False), study.close):
+        click(ui.startStudyButton)
+        scene = Path(process.option("--geometry")).parent
+        assert (scene / "geometry.json").is_file()
+        end()
+        assert not scene.exists()
+    assert [path.name for path in folder.rglob("*")] == ["scene", "mine.txt"]
+
+
+@pytest.mark.parametrize("full", ["from the start", "at the first image"])
+def test_a_full_disk_is_told_and_nothing_stays_behind(studying, ui, click, host, widget, temporary, full):
+    _process, study, _folder = studying
+    heard = []
+    widget.logic.message.connect(heard.append)
+    with temporary.gone() if full == "from the start" else temporary.full():
+        click(ui.startStudyButton)
+    assert "cannot be handed over" in heard[-1] and "\n" not in heard[-1] and study.state == "idle"
+    assert full == "from the start" or "view1.nrrd cannot be written; is the disk full?" in heard[-1]
+    assert temporary.left() == []
+    click(ui.startStudyButton)  # there is room again
+    assert study.state == "running"

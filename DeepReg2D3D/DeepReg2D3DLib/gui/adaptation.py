@@ -64,11 +64,15 @@ class Adaptation:
         if self.is_running:
             return
         self.discard()
-        self._folder = Path(tempfile.mkdtemp(prefix="deepreg2d3d-adapt-"))
+        try:
+            self._folder = Path(tempfile.mkdtemp(prefix="deepreg2d3d-adapt-"))
+            arguments = ["adapt", "--messages", "--minutes", f"{minutes:g}", "--device", device]
+            arguments += ["--ct", str(self._folder / "ct.nrrd"), "--out", str(self._folder / "adapted")]
+            arguments += self._views()
+        except OSError as problem:
+            self._end("failed", _("The scene cannot be handed over: {reason}").format(reason=problem))
+            return
         self.state, self.text = "preparing", _("Writing the CT...")
-        arguments = ["adapt", "--messages", "--minutes", f"{minutes:g}", "--device", device]
-        arguments += ["--ct", str(self._folder / "ct.nrrd"), "--out", str(self._folder / "adapted")]
-        arguments += self._views()
         folder = self._folder
 
         def written(_reply) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import qt
 from slicer.i18n import tr as _
 
 from ..exit_status import DONE, INTERRUPTED, UNRELIABLE
+from ..mrml.scene_files import write_scene_files
 from ..worker.program import ProgramRun
 from ..worker.signals import Signal
 from ..worker.transports import QProcessTransport
@@ -100,6 +103,7 @@ class SceneRun:
         self.program.progress.connect(self._on_progress)
         self.program.finished.connect(self._on_finished)
         self.done = self.total = 0
+        self._scene: Path | None = None  # the temporary folder with what is handed over
 
     @property
     def state(self) -> str:
@@ -123,9 +127,22 @@ class SceneRun:
         self._logic.message.emit(text)
         self.changed.emit()
 
+    def _write_scene(self, command: str, xrays: Sequence, **how) -> list[str] | None:
+        """Writes X-rays and pose into a temporary folder (see `write_scene_files`); returns the options that name them,
+        None where that cannot be, which is told."""
+        self._logic.message.emit("")
+        try:
+            self._scene = Path(tempfile.mkdtemp(prefix=f"deepreg2d3d-{command}-"))
+            return write_scene_files(self._scene, xrays, self._logic.pose(), **how)
+        except OSError as problem:
+            self._fail(_("The scene cannot be handed over: {reason}").format(reason=problem))
+            return None
+
     def _forget(self) -> None:
         """Removes the files that were only handed over."""
-        raise NotImplementedError
+        if self._scene is not None:
+            shutil.rmtree(self._scene, ignore_errors=True)
+            self._scene = None
 
     def _on_progress(self, done: int, total: int, text: str) -> None:
         raise NotImplementedError

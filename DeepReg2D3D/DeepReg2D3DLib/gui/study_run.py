@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from pathlib import Path
 
 import numpy as np
 import slicer
 from slicer.i18n import tr as _
 
-from ..exit_status import INTERRUPTED
-from ..mrml.scene_files import write_scene_files
+from ..exit_status import DONE, INTERRUPTED
 from ..mrml.study import StudyRecord, final_pose, read_rows, read_summary
 from .scene_program import WITH_RESULT, SceneRun
-
-INPUTS = "scene"
-"""The sub-folder of a study that holds what the scene handed over."""
 
 
 class StudyRun(SceneRun):
@@ -36,7 +30,7 @@ class StudyRun(SceneRun):
         self.folder: Path | None = None
         self.reference: np.ndarray | None = None
         self._record: StudyRecord | None = None
-        self._case: Path | None = None  # of scene files, while a case is written
+        self._case: Path | None = None  # where a case is written to, while it is
 
     @property
     def report(self) -> Path | None:
@@ -54,8 +48,8 @@ class StudyRun(SceneRun):
         arguments += ["--device", device, "--jobs", str(max(1, (os.cpu_count() or 2) - 1)), "--out", str(target)]
         self.folder, self.reference = target, np.asarray(self._logic.pose(), float)
         self.done = self.total = 0
-        self.rows = []
-        self._hand_over("study", target / INPUTS, arguments)
+        self.rows, self._case = [], None
+        self._hand_over("study", arguments)
 
     def save_case(self, folder: str) -> None:
         """Writes a case folder of the scene, with the present pose as its truth."""
@@ -64,9 +58,8 @@ class StudyRun(SceneRun):
         target = Path(folder)
         if target.exists() and any(target.iterdir()):
             target = target / "case"
-        self._case = Path(tempfile.mkdtemp(prefix="deepreg2d3d-case-"))
-        self._target = target
-        self._hand_over("case", self._case, ["--out", str(target)])
+        self._case = target
+        self._hand_over("case", ["--out", str(target)])
 
     def show(self, index: int) -> None:
         """Puts the CT where a registration (by its row) ended."""
@@ -89,15 +82,11 @@ class StudyRun(SceneRun):
 
     # --- on the way ---
 
-    def _hand_over(self, command: str, folder: Path, arguments: list[str]) -> None:
+    def _hand_over(self, command: str, arguments: list[str]) -> None:
         session = self._logic.session
-        self._logic.message.emit("")
-        try:
-            named = write_scene_files(folder, session.inputs.xrays, self._logic.pose(), session.landmarks.pairs())
-        except OSError as problem:
-            self._fail(_("Nothing can be written there: {reason}").format(reason=problem))
-            return
-        self._job.start(command, folder, [*named, *arguments])
+        named = self._write_scene(command, session.inputs.xrays, landmarks=session.landmarks.pairs())
+        if named is not None:
+            self._job.start(command, self._scene, [*named, *arguments])
 
     def _on_progress(self, done: int, total: int, _text: str) -> None:
         self.done, self.total = done, total
@@ -119,23 +108,14 @@ class StudyRun(SceneRun):
 
     def _on_finished(self, status: int, text: str) -> None:
         self._read()
-        case = self._case
-        if status in WITH_RESULT:
+        words = self._refusal(status, text)
+        if self._case is not None:
+            if status == DONE:
+                words = _("The case is written to {folder}.").format(folder=self._case)
+        elif status == INTERRUPTED:
+            words = _("Stopped. Start goes on where it stopped: {folder}.").format(folder=self.folder)
+        elif status in WITH_RESULT:
             words = _("The study is written to {folder}.").format(folder=self.folder)
-            if status == INTERRUPTED:
-                words = _("Stopped. Start goes on where it stopped: {folder}.").format(folder=self.folder)
-            if case is not None:
-                words = _("The case is written to {folder}.").format(folder=self._target)
-        else:
-            words = self._refusal(status, text)
-        self._forget()
-        if case is None and self.folder is not None:
-            # The study keeps its own, anonymised copy; the next start writes this one anew.
-            shutil.rmtree(self.folder / INPUTS, ignore_errors=True)
+        self._forget()  # the study keeps its own, anonymised copy
         self._logic.message.emit(words)
         self.changed.emit()
-
-    def _forget(self) -> None:
-        if self._case is not None:
-            shutil.rmtree(self._case, ignore_errors=True)
-            self._case = None

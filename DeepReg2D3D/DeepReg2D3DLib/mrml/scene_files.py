@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..i18n import tr as _
 from .xray_node import camera_of, details_of, image_kind_of, image_of, provenance_of
 
 _ORIGINS = ("assumed", "DICOM", "image", "sample", "user")
@@ -35,13 +36,11 @@ def write_scene_files(
     images of these views mean, where these are given to the command. The CT is written by the engine, which holds it.
     Raises OSError where nothing can be written.
     """
-    import SimpleITK as sitk  # takes a fifth of a second, which the start of the application need not wait for
-
     folder.mkdir(parents=True, exist_ok=True)
     names = view_names(len(xrays))
     views = []
     for index, (name, node) in enumerate(zip(names, xrays, strict=True)):
-        sitk.WriteImage(sitk.GetImageFromArray(np.asarray(image_of(node), np.float32)), str(folder / f"{name}.nrrd"))
+        _write_image(folder / f"{name}.nrrd", np.asarray(image_of(node), np.float32))
         views.append(_view(name, node, image_kind_of(node) if kinds is None else kinds[index]))
     _write(folder / "geometry.json", "geometry", {"views": views})
     options = ["--geometry", str(folder / "geometry.json")]
@@ -61,6 +60,15 @@ def write_scene_files(
         _write(folder / "landmarks.json", "landmarks", {"landmarks": marks})
         options += ["--landmarks", str(folder / "landmarks.json")]
     return options
+
+
+def _write_image(path: Path, image: np.ndarray) -> None:
+    import SimpleITK as sitk  # takes a fifth of a second, which the start of the application need not wait for
+
+    try:
+        sitk.WriteImage(sitk.GetImageFromArray(image), str(path))
+    except RuntimeError as problem:  # ITK does not say why, but where in its own sources
+        raise OSError(_("{path} cannot be written; is the disk full?").format(path=path)) from problem
 
 
 def _write(path: Path, kind: str, content: dict) -> None:

@@ -9,8 +9,11 @@ from pathlib import Path
 import numpy as np
 import slicer
 
+from ..i18n import tr as _
 from .cleanup import add, remove
 from .frames import transform_to_ras, vtk_from_matrix
+
+POSES = "poses.json"
 
 
 def read_track(folder: Path) -> list[dict]:
@@ -18,7 +21,7 @@ def read_track(folder: Path) -> list[dict]:
 
     Raises OSError or ValueError for a file that is not there or cannot be read.
     """
-    content = json.loads((folder / "poses.json").read_text(encoding="utf-8"))
+    content = json.loads((folder / POSES).read_text(encoding="utf-8"))
     frames = content["frames"]
     for frame in frames:
         frame["ct_to_world"] = np.array(frame["ct_to_world"], dtype=np.float64).reshape(4, 4)
@@ -26,11 +29,17 @@ def read_track(folder: Path) -> list[dict]:
 
 
 def read_images(folder: Path) -> np.ndarray | None:
-    """(frames, rows, columns) float32 of the tracked frames of the first view; None where they were not kept."""
+    """(frames, rows, columns) float32 of the tracked frames of the first view; None where they were not kept.
+
+    Raises OSError for a file that cannot be read.
+    """
     import SimpleITK as sitk  # slow to import: not at the start of the application
 
     paths = sorted(folder.glob("images_*.nrrd"))
-    return sitk.GetArrayFromImage(sitk.ReadImage(str(paths[0]))) if paths else None
+    try:
+        return sitk.GetArrayFromImage(sitk.ReadImage(str(paths[0]))) if paths else None
+    except RuntimeError as problem:  # ITK tells where in its own sources
+        raise OSError(_("{path} cannot be read; is it damaged?").format(path=paths[0])) from problem
 
 
 class TrackSequence:
