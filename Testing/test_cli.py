@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import SimpleITK as sitk
 import torch
+from cli_calls import changed_json
 from DeepReg2D3DLib import cli, cli_options, registration_run
 from DeepReg2D3DLib.engine.case_file import load_case
 from DeepReg2D3DLib.engine.geometry_file import load_geometry
@@ -152,6 +153,23 @@ def test_noise_for_xrays_is_judged_unreliable(small_case, tmp_path, capsys, monk
     assert "unreliable" in told.err and report["confidence_reasons"][0] in told.err
     assert "(red)" in told.out
     assert PICTURES <= {path.name for path in (tmp_path / "out").iterdir()}
+
+
+def test_a_result_whose_views_do_not_agree_is_yellow_at_best(small_case, tmp_path, capsys):
+    def lowered(content):
+        content["views"][1]["world_to_camera"][1][3] -= 2.0
+        for view in content["views"]:
+            del view["image"]
+
+    files = [str(small_case / name) for name in ("AP.nrrd", "LAT.nrrd")]
+    geometry = changed_json(small_case / "geometry.json", tmp_path / "geometry.json", lowered)
+    assert register(small_case, tmp_path / "out", "--geometry", str(geometry), "--xray", *files) == 0
+    report, captured = strict_json(tmp_path / "out" / "report.json"), capsys.readouterr()
+    assert report["confidence"] >= 0.9 and report["confidence_light"] == "yellow"
+    assert report["confidence_reasons"] == ["the views do not agree: see the warnings"]
+    [warning] = report["warnings"]
+    assert warning.startswith("the views do not agree: alone") and f"warning: {warning}" in captured.err
+    assert "(yellow): the views do not agree" in captured.out
 
 
 def test_interruption_keeps_what_was_finished(small_case, tmp_path, monkeypatch):

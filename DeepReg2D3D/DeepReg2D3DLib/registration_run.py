@@ -23,6 +23,7 @@ from .engine.pose_file import save_pose
 from .engine.presets import get_preset, with_automatic_start
 from .engine.registration import Iteration, register
 from .engine.report import RunFacts, Seconds, build_report
+from .engine.result_checks import ResultChecks, check_result
 from .engine.setup import RegistrationSetup
 from .engine.structure import Structure, structure_setup
 from .engine.structure_file import load_structure
@@ -43,7 +44,6 @@ from .first_pose import StartRequest
 from .intrinsics_run import refine, save_refined
 from .progress import Progress, collected_warnings
 from .registration_exports import Exports, write_exports
-from .result_checks import ResultChecks, check_result
 
 _STATUS_WORDS = {
     "converged": "converged",
@@ -205,9 +205,12 @@ def _run_alone(
         which = "the one reached by then" if best.index == reached else f"that of iteration {best.index}, trusted most"
         all_warnings.append(f"interrupted after iteration {reached}; the pose is {which}")
     else:
-        found = iterations[-1].ct_to_world
-        checks = check_result(alone or setup, xrays, inputs.start, found, method, near, progress)
+        found = iterations[-1]
+        checks = check_result(alone or setup, xrays, inputs.start, found.ct_to_world, method, near, progress.note)
+        for sentence in checks.warnings:
+            progress.note(f"warning: {sentence}")
         all_warnings += checks.warnings
+        iterations[-1] = replace(found, confidence=checks.applied_to(found.confidence))
     status = iterations[-1].status or "stopped"
     facts = RunFacts(
         status=status,

@@ -167,6 +167,32 @@ def test_leaving_restores_the_layout(sample, host):
     assert session.layout.is_shown
 
 
+def test_views_that_do_not_agree_are_told_beside_the_light_after_the_result(sample, ui, click, host):
+    from DeepReg2D3DLib.gui.choices import Preset
+    from DeepReg2D3DLib.mrml.xray_node import camera_of
+
+    logic, node = sample.logic, sample.logic.session.xrays[1]
+    logic.parameters.preset = Preset.FAST
+    own = camera_of(node).to_json()
+    lowered = np.array(own["world_to_camera"])
+    lowered[1, 3] -= 4.0
+    logic.setGeometry(node, own | {"world_to_camera": lowered.tolist()})
+    assert host.wait_for(lambda: logic.session.inputs.ready, 60)
+    click(ui.registerButton)
+    assert host.wait_for(lambda: logic.result() is not None, 180)
+    first = logic.result()
+    assert first["warnings"] == [] and ui.registerButton.isEnabled()
+    click(ui.acceptButton)
+    assert host.wait_for(lambda: logic.result()["warnings"], 120)
+    then = logic.result()
+    assert "the views do not agree" in then["warnings"][0] and "he views do not agree" in ui.confidenceLabel.text
+    assert (first["light"], then["light"]) == ("green", "yellow") and then["accepted"]
+    assert ui.lightLabel.property("accessibleName") == "Uncertain"
+    assert then["ct_to_world"] == first["ct_to_world"]
+    logic.setGeometry(node, own)
+    assert host.wait_for(lambda: logic.session.inputs.ready, 60)
+
+
 def test_editing_the_geometry(sample, ui, click, host):
     from DeepReg2D3DLib.mrml.carm import numbers_from_camera
     from DeepReg2D3DLib.mrml.xray_node import camera_of, provenance_of

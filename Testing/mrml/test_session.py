@@ -23,7 +23,7 @@ from DeepReg2D3DLib.worker.arrays import ArrayFolder
 from DeepReg2D3DLib.worker.results import IterationResult, RenderResult, RunResult, ViewFrame
 from DeepReg2D3DLib.worker.signals import Signal
 
-SIGNALS = "state_changed ready ct_loaded views_loaded rendered iteration paused finished progress".split()
+SIGNALS = "state_changed ready ct_loaded views_loaded rendered iteration paused finished checked progress".split()
 
 
 class Engine:

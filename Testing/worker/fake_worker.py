@@ -34,6 +34,7 @@ class FakeEngine:
 
     def __init__(self, folder):
         self.folder, self.ct, self.views, self.on_gpu, self.renders = folder, None, [], True, 0
+        self.looks = 0
 
     def info(self):
         return {"device": "cuda" if self.on_gpu else "cpu", "device_name": "GPU" if self.on_gpu else "CPU"}
@@ -86,7 +87,7 @@ class FakeEngine:
 
     def iterations(self, fields):
         pose = np.array(fields["ct_to_world"])
-        self.began, self.method = pose, fields["method"]
+        self.began, self.method, self.looks, self.checked = pose, fields["method"], 0, False
         method = self.method
         for index in range(100_000 if method in ENDLESS else 6):
             if index:
@@ -132,7 +133,16 @@ class FakeEngine:
         return self.record(self.index + 1, self.began, False) if self.method == "looks elsewhere" else None
 
     def report(self):
-        return {"method": "fake"}
+        return {"method": "fake", **({"looks": self.looks} if self.checked else {})}
+
+    def check(self):
+        """Takes half a minute the first time where the method says so; that look must be given up by then."""
+        self.looks += 1
+        if self.method == "looks long" and self.looks == 1:
+            look_about()
+        if self.method == "cannot look":
+            raise ValueError("nothing to see")
+        self.checked = True
 
 
 if __name__ == "__main__":

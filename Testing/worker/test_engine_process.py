@@ -100,6 +100,35 @@ def test_registration_streams_iterations_and_finds_the_pose(engine, tmp_path):
     np.testing.assert_allclose(answers[2]["ct_to_world"], result.pose, atol=1e-6)
 
 
+def test_views_are_compared_after_the_result_and_the_report_says_so(engine, tmp_path):
+    client, signals, sample = engine
+    looked = []
+    client.checked.connect(lambda run, report: looked.append((run, report)))
+    views = [{**view, "image_kind": "line_integral"} for view in sample["views"]]
+    camera = views[1]["camera"]
+    lowered = np.array(camera["world_to_camera"])
+    lowered[1, 3] -= 4.0
+    wrong = [views[0], {**views[1], "camera": {**camera, "world_to_camera": lowered.tolist()}}]
+    for given, light in ((views, "green"), (wrong, "yellow")):
+        client.set_views(given)
+        count = len(signals.finished)
+        run = client.register(sample["truth"], method="dppc", preset="fast")
+        assert client.wait_until(lambda count=count: len(signals.finished) > count, 120), signals.errors
+        told = signals.finished[-1].report
+        assert told["confidence_light"] == "green" and "views" not in told and told["warnings"] == []
+        assert client.wait_until(lambda run=run: looked and looked[-1][0] == run, 120), signals.errors
+        report = looked[-1][1]
+        assert report["confidence_light"] == light and [view["name"] for view in report["views"]] == client.view_names
+        assert report["ct_to_world"] == told["ct_to_world"] and report["confidence"] == told["confidence"]
+        assert any("the views do not agree" in text for text in report["warnings"]) is (light == "yellow")
+    assert report["confidence_reasons"] == ["the views do not agree: see the warnings"]
+    saved = []
+    client.save_report(tmp_path / "report.json", saved.append)
+    assert client.wait_until(lambda: saved, 20)
+    assert json.loads((tmp_path / "report.json").read_text())["warnings"] == report["warnings"]
+    client.set_views(views)
+
+
 def test_the_bone_surface_lies_inside_the_ct(engine):
     client, signals, sample = engine
     meshes = []

@@ -60,6 +60,6 @@ def mirrored_warning(setup: RegistrationSetup, xray: XRay, ct_to_world: Tensor, 
     if declared >= max(LEAST_FIT, similarity + CLEARLY_BETTER):
         return (
             f"X-ray '{xray.name}' fits clearly better at another pose (edge similarity {declared:.2f}, the result "
-            f"{similarity:.2f}): register again with --init auto, or from a better first pose."
+            f"{similarity:.2f}): register again from the automatic start (--init auto), or from a better first pose."
         )
     return None

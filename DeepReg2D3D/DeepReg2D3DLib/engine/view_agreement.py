@@ -20,6 +20,7 @@ from .presets import Preset, get_preset
 from .registration import register
 from .rivals import judged_poses
 from .setup import RegistrationSetup
+from .watch import working_on
 from .xray import XRay
 
 LEAST_OFFSET_MM = 1.0
@@ -76,6 +77,7 @@ def view_agreements(
         alone = ct_to_world
         try:
             for step in register(None, [xray], ct_to_world, method=method, preset=last, setup=setup):
+                working_on("Comparing the views")
                 alone = step.ct_to_world
         except (DegenerateError, InputError):  # alone it can't be registered from there: its source lies in the CT
             pass

@@ -24,7 +24,7 @@ from .adaptation import ADAPTED_METHOD, Adaptation
 from .application import interactorOf, letEventsHappen, volumeRenderingLogic
 from .input_actions import REGION, InputActions
 from .pose_actions import PoseActions
-from .results import POSES, result_record
+from .results import POSES, judgement, result_record
 from .sequence_run import SequenceRun
 from .study_run import StudyRun
 from .timers import Timers
@@ -71,6 +71,7 @@ class RegistrationLogic(InputActions, PoseActions):
         # Warnings, too; what a request was refused for comes through its own callback.
         self.client.error.connect(lambda text, _detail: self.message.emit(text))
         self.session.run.finished.connect(self._on_finished)
+        self.session.run.checked.connect(self._on_checked)
         self.session.hardened.connect(self._on_hardened)
         self.adaptation = Adaptation(self, lambda: QProcessTransport(qt))
         self.study = StudyRun(self)
@@ -246,7 +247,8 @@ class RegistrationLogic(InputActions, PoseActions):
 
     def result(self) -> dict | None:
         """The last result: status, confidence (None: not calibrated), text, warnings, ct_to_world, numbers, similarity,
-        iterations, seconds. None without one."""
+        iterations, seconds. None without one. What the engine finds when it looks at it again is added seconds later.
+        """
         text = self.parameters.result if self.parameters is not None else ""
         return json.loads(text) if text else None
 
@@ -300,6 +302,13 @@ class RegistrationLogic(InputActions, PoseActions):
         if finished.status == "failed":
             self._on_failure(finished.text)
         self.resultChanged.emit()
+
+    def _on_checked(self, finished) -> None:
+        """What a second look at the result found goes into its record."""
+        result = self.result()
+        if result is not None:
+            self.parameters.result = json.dumps(result | judgement(finished))
+            self.resultChanged.emit()
 
     # --- waiting ---
 

@@ -25,16 +25,8 @@ def result_record(finished, iterations, start, pose) -> dict:
     record = {
         "status": finished.status,
         "text": finished.text,
-        "confidence": number_or_none(report.get("confidence")),
-        "light": light_of(finished.status, report),
-        "reasons": [str(reason) for reason in report.get("confidence_reasons") or []],
-        "uncertainty": {
-            name: number
-            for name, value in (report.get("uncertainty") or {}).items()
-            if (number := number_or_none(value)) is not None
-        },
+        **judgement(finished),
         "region": report.get("region"),
-        "warnings": [str(warning) for warning in report.get("warnings") or []],
         "iterations": int(finished.iterations),
         "seconds": number_or_none(finished.seconds),
         "device": report.get("device"),
@@ -53,6 +45,22 @@ def result_record(finished, iterations, start, pose) -> dict:
         }
         record["moved_mm"], record["turned_deg"] = motion(np.asarray(start, float), end, pose.centre)
     return record
+
+
+def judgement(finished) -> dict:
+    """The part of a record that says how far to trust the run's result, and why."""
+    report = finished.report or {}
+    return {
+        "confidence": number_or_none(report.get("confidence")),
+        "light": light_of(finished.status, report),
+        "reasons": [str(reason) for reason in report.get("confidence_reasons") or []],
+        "uncertainty": {
+            name: number
+            for name, value in (report.get("uncertainty") or {}).items()
+            if (number := number_or_none(value)) is not None
+        },
+        "warnings": [str(warning) for warning in report.get("warnings") or []],
+    }
 
 
 def light_of(status: str, report: dict) -> str:

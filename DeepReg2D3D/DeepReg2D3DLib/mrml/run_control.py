@@ -35,6 +35,7 @@ class RunControl:
         self.changed = Signal()  # state, iteration or result changed
         self.iterated = Signal()  # (IterationResult)
         self.finished = Signal()  # (RunResult)
+        self.checked = Signal()  # (RunResult): the last one, with the report after it was looked at again
         self.shown = Signal()  # (index): an iteration is replayed
         self.state = "idle"
         self.recording: RunRecording | None = None
@@ -49,6 +50,7 @@ class RunControl:
         client.iteration.connect(self._on_iteration)
         client.paused.connect(self._on_paused)
         client.finished.connect(self._on_finished)
+        client.checked.connect(self._on_checked)
         pose.changed.connect(self._on_pose)
 
     def set_follower(self, follow: Callable[[np.ndarray, bool], None]) -> None:
@@ -230,6 +232,11 @@ class RunControl:
             self.recording.finish(result.status)
         self._end()
         self.finished.emit(result)
+
+    def _on_checked(self, run: str, report) -> None:
+        if self.result is not None and self.result.run == run:
+            self.result = replace(self.result, report=report)
+            self.checked.emit(self.result)
 
     def _end(self) -> None:
         self.state = "idle"

@@ -27,9 +27,10 @@ class EngineClient(WorkerLink):
     """A worker with one CT, its X-rays and at most one run. Poses are ct_to_world, (4, 4), LPS mm.
 
     Signals: ct_loaded(info), views_loaded(info), rendered(RenderResult), iteration(IterationResult), paused(run, pose),
-    finished(RunResult), and those of ``WorkerLink``: state_changed(state, text), ready(info), progress(text, fraction
-    or None), error(text, detail), log(text). After a crash the worker is started again with its CT and X-rays; their
-    ``info`` then says ``reloaded``.
+    finished(RunResult), checked(run, report), and those of ``WorkerLink``: state_changed(state, text), ready(info),
+    progress(text, fraction or None), error(text, detail), log(text). After a crash the worker is started again with its
+    CT and X-rays; their ``info`` then says ``reloaded``. ``checked`` comes some time after a run ended by itself, with
+    its report as it is once the result was looked at again; not where the next run begins, or the inputs change, first.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class EngineClient(WorkerLink):
         self.run_id: str | None = None
         self.run_paused = False
         self.ct_loaded, self.views_loaded, self.rendered = Signal(), Signal(), Signal()
-        self.iteration, self.paused, self.finished = Signal(), Signal(), Signal()
+        self.iteration, self.paused, self.finished, self.checked = Signal(), Signal(), Signal(), Signal()
 
     @property
     def is_running_registration(self) -> bool:
@@ -394,6 +395,8 @@ class EngineClient(WorkerLink):
                 self.ct_loaded.emit(info)
             else:
                 self.views_loaded.emit(info)
+        elif kind == "checked":
+            self.checked.emit(message["run"], message["report"] or {})
         elif message.get("run") is not None and message["run"] == self.run_id:
             self._on_run_message(kind, message)
 

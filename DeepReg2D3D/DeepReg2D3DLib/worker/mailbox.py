@@ -49,6 +49,11 @@ class Mailbox:
         with self._changed:
             return any(request.type in kinds for request in self._requests)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no request waits but one to render."""
+        return not self._requests
+
     def take_render(self) -> Request | None:
         """The newest render request, ahead of the others; None where there is none."""
         with self._changed:
@@ -72,10 +77,11 @@ class Mailbox:
         """True after ``close``."""
         return self._closed
 
-    def take(self, wait: bool, render: bool = True) -> Request | None:
+    def take(self, wait: bool, render: bool = True, seconds: float | None = None) -> Request | None:
         """The next request: ordinary ones first, then the newest render (left where ``render`` is False).
 
-        Waits for one where ``wait``; None where there is none, a cancel came or the mailbox was closed.
+        Waits for one where ``wait``, for so many ``seconds`` at most; None where there is none, a cancel came or the
+        mailbox was closed.
         """
         with self._changed:
             while True:
@@ -86,6 +92,5 @@ class Mailbox:
                 if render and self._render is not None:
                     request, self._render = self._render, None
                     return request
-                if not wait or self._cancel:
+                if not wait or self._cancel or not self._changed.wait(seconds):
                     return None
-                self._changed.wait()

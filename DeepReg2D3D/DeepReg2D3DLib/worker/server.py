@@ -25,6 +25,8 @@ Answer = Mapping[str, Any]
 STOPPED = "Stopped by the user."
 REPLACING = ("load_ct", "set_views", "set_region")
 """Requests that end a run, for what it registers is replaced."""
+QUIET_SECONDS = 0.3
+"""A result is looked at again once nothing was asked for in so long: its pictures come first."""
 
 
 class Engine(Protocol):
@@ -45,6 +47,9 @@ class Engine(Protocol):
 
     def report(self) -> Answer:
         """What is to be told of the run that just ended."""
+
+    def check(self) -> None:
+        """Look again at the result of the run that just ended; ``report`` then tells what was found."""
 
     def fall_back_to_cpu(self) -> bool:
         """Leave the GPU after it ran out of memory; False where it wasn't in use."""
@@ -113,6 +118,7 @@ class Server:
         self._lock = threading.Lock()
         self._mailbox = Mailbox()
         self._run: _Run | None = None
+        self._unchecked: _Run | None = None  # the last run, while its result is to be looked at again
         self._engine: Engine | None = None
         self._busy = "starting"
 
@@ -200,7 +206,8 @@ class Server:
         step_next = False
         while not self._mailbox.closed:
             running = self._run is not None and not self._run.paused
-            request = self._mailbox.take(wait=not running, render=not (running and step_next))
+            quiet = QUIET_SECONDS if self._unchecked is not None else None
+            request = self._mailbox.take(wait=not running, render=not (running and step_next), seconds=quiet)
             # A cancel that arrived with nothing to cancel is forgotten here, or it would end the next run.
             if self._mailbox.take_cancel() and self._run is not None:
                 self._go_back(self._run)
@@ -211,6 +218,8 @@ class Server:
             elif self._run is not None and not self._run.paused:
                 self._step(self._run)
                 step_next = False
+            elif self._unchecked is not None:
+                self._look_again(self._unchecked)
 
     def _answer(self, request: Request) -> None:
         self._busy = request.type
@@ -220,8 +229,10 @@ class Server:
             elif request.type == "resume":
                 self._resume(request)
             else:
-                if request.type in REPLACING and self._run is not None:
-                    self._end_run("cancelled", "Stopped: the CT, its region or the X-rays were replaced.")
+                if request.type in REPLACING:
+                    self._unchecked = None
+                    if self._run is not None:
+                        self._end_run("cancelled", "Stopped: the CT, its region or the X-rays were replaced.")
                 with self._watched(lambda: self._mailbox.cancel_asked):
                     self._compute(request)
         except _Cancelled:
@@ -254,7 +265,7 @@ class Server:
             self._end_run("cancelled", "Stopped: another registration was started.")
         run = _Run(request, self._engine.register(request.fields))
         self.send("done", request.id, request="register", run=run.name)
-        self._run = run
+        self._run, self._unchecked = run, None
 
     def _resume(self, request: Request) -> None:
         if self._run is None:
@@ -289,11 +300,29 @@ class Server:
         self.send("iteration", None, run=run.name, **iteration)
         if iteration["final"]:
             self._end_run(iteration["status"] or "stopped", "")
+            self._unchecked = run
         elif run.steps_left is not None and iteration["index"] > 0:
             run.steps_left -= 1
             if run.steps_left <= 0:
                 run.paused = True
                 self.send("paused", None, run=run.name, pose=run.pose)
+
+    def _look_again(self, run: _Run) -> None:
+        """Second looks at the result of a run that ended; whatever else is asked for comes first, and they begin anew
+        afterwards."""
+        self._busy = "check"
+        try:
+            with self._watched(lambda: not self._mailbox.is_empty, "Looking at the result again"):
+                self._engine.check()
+            self._unchecked = None
+            self.send("checked", None, run=run.name, report=self._engine.report())
+        except _Cancelled:
+            pass
+        except Exception as error:
+            self._unchecked = None
+            self._fail(None, error)
+        finally:
+            self._busy = ""
 
     def _go_back(self, run: _Run) -> None:
         """A stopped run that looked elsewhere already ends where it was trusted most."""
@@ -309,15 +338,16 @@ class Server:
             return next(run.iterations, None)
 
     @contextmanager
-    def _watched(self, ends: Callable[[], bool]) -> Iterator[None]:
-        """Between two parts of what takes long inside: tell the client once, draw what it waits for, end it where
-        ``ends()`` says so."""
+    def _watched(self, ends: Callable[[], bool], work: str = "") -> Iterator[None]:
+        """Between two parts of what takes long inside: tell the client once (in the words of ``work``, where they are
+        given), draw what it waits for, end it where ``ends()`` says so."""
         told = ""
 
         def watch(words: str) -> None:
             nonlocal told
             if ends():
                 raise _Cancelled
+            words = work or words
             if words != told:
                 told = words
                 self.send("progress", None, text=f"{words}...", fraction=None)

@@ -22,12 +22,14 @@ from ..engine.device import resolve_device
 from ..engine.errors import InputError
 from ..engine.initial_pose import default_pose
 from ..engine.iteration import kept
-from ..engine.methods import get_method
+from ..engine.methods import Method, get_method
+from ..engine.presets import get_preset
 from ..engine.registration import Iteration, register
 from ..engine.report import RunFacts, Seconds, build_report
+from ..engine.result_checks import ResultChecks, check_result
 from ..engine.setup import RegistrationSetup
 from ..engine.structure import Structure, isolated, structure_setup
-from ..engine.structure_registration import register_structure
+from ..engine.structure_registration import near_preset, register_structure
 from ..engine.volume import Volume
 from ..engine.volume_io import load_volume, save_volume
 from ..engine.weights import adapted_weights
@@ -62,6 +64,8 @@ class EngineSession:
         self._records: list[Iteration] = []
         self._ended: list[Iteration] = []  # the most trusted end of an attempt, with its pictures
         self._run: dict[str, Any] | None = None
+        self._method: Method | None = None  # of the run
+        self._checks = ResultChecks()  # of its result
         self._warnings: list[str] = []
         self._load_seconds = self._setup_seconds = 0.0
 
@@ -301,10 +305,12 @@ class EngineSession:
             "device": device.type,
             "region": self._structure.name if self._structure is not None else None,
         }
+        self._checks = ResultChecks()
         setup = self._prepared(device)
         pose = torch.tensor(fields["ct_to_world"], dtype=torch.float64)
         weights = Path(fields["weights"]) if "weights" in fields else None
-        how = {"method": get_method(fields["method"], device, weights), "preset": fields["preset"]}
+        self._method = get_method(fields["method"], device, weights)
+        how = {"method": self._method, "preset": fields["preset"]}
         if self._structure is not None:
             run = register_structure(setup, self._structure_prepared(device), xrays, pose, **how)
         else:
@@ -336,6 +342,16 @@ class EngineSession:
             return None
         return self._recorded(replace(best, index=last.index + 1, motion_mm=0.0))
 
+    def check(self) -> None:
+        """See ``server.Engine``."""
+        last, preset = self._records[-1], get_preset(self._run["preset"])
+        setup = self._prepared(self._run_device(self._run["device"]))
+        if self._structure is not None:
+            setup, preset = self._structure_prepared(setup.device), near_preset(preset)
+        start, xrays = self._records[0].ct_to_world, self._chosen(self._run)
+        self._checks = check_result(setup, xrays, start, last.ct_to_world, self._method, preset)
+        self._records[-1] = replace(last, confidence=self._checks.applied_to(last.confidence))
+
     def _run_device(self, wanted: str) -> torch.device:
         """The device of a run; after the GPU ran out of memory 'auto' stays with the CPU."""
         return self._device if wanted == "auto" else resolve_device(wanted)
@@ -350,7 +366,8 @@ class EngineSession:
         run, weights = self._run, self._run.get("weights")
         adapted = adapted_weights(Path(weights)) if weights else {}
         how = (run["method"], run["preset"], run["device"])
-        facts = RunFacts(status, *how, seconds, self._warnings, run["region"], adapted=adapted)
+        warnings, agreements = [*self._warnings, *self._checks.warnings], self._checks.agreements
+        facts = RunFacts(status, *how, seconds, warnings, run["region"], adapted, agreements)
         return build_report(self._records, facts)
 
     def _save_ct(self, fields: Mapping[str, Any], progress: Progress) -> dict[str, Any]:

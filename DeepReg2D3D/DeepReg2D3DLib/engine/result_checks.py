@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from .engine.methods import Method
-from .engine.mirrored import DOUBTFUL, mirrored_warning
-from .engine.poses import degrees, rotation_angle
-from .engine.presets import Preset
-from .engine.rivals import judged_poses
-from .engine.setup import RegistrationSetup
-from .engine.view_agreement import ViewAgreement, describe_disagreement, view_agreements
-from .engine.xray import XRay
-from .progress import Progress
+from .confidence import Confidence
+from .methods import Method
+from .mirrored import DOUBTFUL, mirrored_warning
+from .poses import degrees, rotation_angle
+from .presets import Preset
+from .rivals import judged_poses
+from .setup import RegistrationSetup
+from .view_agreement import ViewAgreement, describe_disagreement, view_agreements
+from .xray import XRay
 
 TURNED_DEG = 90.0
 """A result turned by more than this from the first pose found the patient another way round."""
+DISAGREEMENT = "the views do not agree: see the warnings"
+"""Why a result is yellow that would be green otherwise."""
 _JUDGED_SIDE, _JUDGED_MARGIN_MM = 160, 15.0
 
 
@@ -29,6 +31,12 @@ class ResultChecks:
     warnings: tuple[str, ...] = ()
     agreements: tuple[ViewAgreement, ...] = ()
 
+    def applied_to(self, judged: Confidence | None) -> Confidence | None:
+        """The confidence in the result with its light: at most yellow where the views do not agree."""
+        if judged is None or judged.light != "green" or not describe_disagreement(self.agreements):
+            return judged
+        return replace(judged, light="yellow", reasons=(DISAGREEMENT,))
+
 
 def check_result(
     setup: RegistrationSetup,
@@ -37,11 +45,12 @@ def check_result(
     result: Tensor,
     method: Method,
     preset: Preset,
-    progress: Progress,
+    tell: Callable[[str], None] = lambda text: None,
 ) -> ResultChecks:
-    """Look again at a result (4, 4) that was begun from ``start``; what doubts it is told and returned.
+    """Look again at a result (4, 4) that was begun from ``start``; returns what doubts it.
 
-    setup: of what was registered. Nothing found where an interruption cuts it short: the result stands.
+    setup: of what was registered. tell: is given what is going on. Nothing found where an interruption cuts it short:
+    the result stands.
     """
     told: list[str] = []
     agreements: list[ViewAgreement] = []
@@ -53,7 +62,7 @@ def check_result(
                 "lies, and look at the pictures."
             )
         if len(xrays) > 1:
-            progress.note("comparing the views ...")
+            tell("comparing the views ...")
             agreements = view_agreements(setup, xrays, result, method=method, preset=preset)
             similarities = [view.similarity for view in agreements]
         else:
@@ -62,11 +71,9 @@ def check_result(
         told += describe_disagreement(agreements)
         for xray, similarity in zip(xrays, similarities, strict=True):
             if similarity < DOUBTFUL:
-                progress.note(f"trying '{xray.name}' mirrored ...")
+                tell(f"trying '{xray.name}' mirrored ...")
                 sentence = mirrored_warning(setup, xray, start, similarity)
                 told += [] if sentence is None else [sentence]
     except KeyboardInterrupt:
         told.append("interrupted while the result was looked at again; the pose is that of the finished registration")
-    for sentence in told:
-        progress.note(f"warning: {sentence}")
     return ResultChecks(tuple(told), tuple(agreements))
