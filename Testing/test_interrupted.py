@@ -197,13 +197,25 @@ def test_a_full_disk_is_told_and_nothing_half_written_stays(room, one_view, tmp_
 
 
 @posix
-def test_a_full_disk_after_a_registration_keeps_the_old_result(one_view, tmp_path, capsys):
-    write_text(tmp_path / "report.json", "old")
-    with room_for(600):
+@pytest.mark.parametrize("room", [0, 600])
+def test_a_full_disk_after_a_registration_keeps_the_old_result(room, one_view, tmp_path, capsys):
+    """All of it: nothing of the new one stands beside it. A pose would have room in 600 bytes, its report would not."""
+    assert cli.main([str(word) for word in register_words(one_view, tmp_path)]) == 0
+    old = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with room_for(room):
         message = refusal(capsys, *register_words(one_view, tmp_path))
     assert "cannot be written" in message
-    assert (tmp_path / "report.json").read_text() == "old"
-    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == old
+
+
+@posix
+def test_a_disk_without_room_for_the_pictures_keeps_the_new_pose_and_no_old_picture(one_view, tmp_path, capsys):
+    assert cli.main([str(word) for word in register_words(one_view, tmp_path)]) == 0
+    old = (tmp_path / "report.json").read_bytes()
+    with room_for(len(old) + 2000):
+        assert "cannot be written" in refusal(capsys, *register_words(one_view, tmp_path))
+    assert whole_result(tmp_path) and (tmp_path / "report.json").read_bytes() != old
+    assert {path.name for path in tmp_path.iterdir()} == {"pose.json", "pose.tfm", "report.json"}
 
 
 @posix

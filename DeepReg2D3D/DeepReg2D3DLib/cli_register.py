@@ -14,7 +14,7 @@ Finds where a CT lies in one or more X-ray images of the same patient, beginning
 
 Writes into --out: pose.json and pose.tfm (load the latter in 3D Slicer and put the CT under it), report.html (for
 people, with everything in one file) and report.json, overlay_<view>_before.png and overlay_<view>_after.png,
-overview.png and iterations.gif. Look at the pictures."""
+overview.png and iterations.gif. Look at the pictures. An earlier result in --out goes when the new one is there."""
 EPILOG = """\
 examples:
   deepreg2d3d register --ct ct.nrrd --geometry geometry.json --init pose.json --out result

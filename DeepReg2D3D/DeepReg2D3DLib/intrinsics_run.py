@@ -10,13 +10,13 @@ from typing import Any
 
 from torch import Tensor
 
-from .engine.errors import DeepReg2D3DError
 from .engine.geometry_file import View, save_geometry
 from .engine.intrinsics import RefinedIntrinsics, describe_intrinsics, refine_intrinsics
 from .engine.methods import Method
 from .engine.poses import transform_points
 from .engine.presets import Preset
 from .engine.registration import Iteration
+from .engine.result_checks import in_words
 from .engine.setup import RegistrationSetup
 from .engine.xray import XRay
 from .progress import Progress
@@ -57,8 +57,8 @@ def refine(
     progress.note("refining the intrinsics ...")
     try:
         refined = refine_intrinsics(setup, xrays, last.ct_to_world, method=method, preset=preset, shared=how == SHARED)
-    except DeepReg2D3DError as error:
-        warnings.warn(f"the intrinsics were not refined: {error}", stacklevel=2)
+    except Exception as error:  # also too little memory: the registration stands
+        warnings.warn(f"the intrinsics were not refined: {in_words(error)}", stacklevel=2)
         return None
     except KeyboardInterrupt:
         warnings.warn("interrupted while the intrinsics were refined; they stay as they were given", stacklevel=2)

@@ -10,7 +10,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .engine.atomic import write_json
 from .engine.confidence import Confidence
 from .engine.device import resolve_device
 from .engine.dicom_geometry import Frame
@@ -19,11 +18,10 @@ from .engine.folder_lock import folder_lock
 from .engine.geometry_file import View
 from .engine.iteration import kept
 from .engine.methods import Method, get_method
-from .engine.pose_file import save_pose
-from .engine.presets import get_preset, with_automatic_start
+from .engine.presets import Preset, get_preset, with_automatic_start
 from .engine.registration import Iteration, register
 from .engine.report import RunFacts, Seconds, build_report
-from .engine.result_checks import ResultChecks, check_result
+from .engine.result_checks import ResultChecks, check_result, in_words
 from .engine.setup import RegistrationSetup
 from .engine.structure import Structure, structure_setup
 from .engine.structure_file import load_structure
@@ -44,12 +42,14 @@ from .first_pose import StartRequest
 from .intrinsics_run import refine, save_refined
 from .progress import Progress, collected_warnings
 from .registration_exports import Exports, write_exports
+from .result_files import ResultFiles
 
 _STATUS_WORDS = {
     "converged": "converged",
     "stopped": "stopped (at the limit of iterations, still moving a little)",
     "unreliable": "unreliable (see the confidence)",
 }
+_NOT_LOOKED_AT = "the program ended before it looked at the result again: whether the views agree was not checked"
 
 
 @dataclass(frozen=True)
@@ -142,11 +142,42 @@ def run_registration(
 ) -> int:
     """Register, write everything into ``out``, print where it lies; returns the exit status.
 
-    An interruption keeps the iterations that were finished. ``warned``: warnings so far, for the report. Raises
-    InputError where another process is writing into ``out``.
+    An interruption keeps the iterations that were finished; so does any error after the first of them, which is raised
+    when they are written. ``warned``: warnings so far, for the report. Raises InputError where another process is
+    writing into ``out``.
     """
     with folder_lock(out):
         return _run_alone(inputs, options, out, progress, load_seconds, warned, exports)
+
+
+@dataclass
+class _Run:
+    """What came of the iterations. near: the preset for looks at the result; failure: what ended them unforeseen."""
+
+    setup: RegistrationSetup
+    alone: RegistrationSetup | None
+    method: Method
+    near: Preset
+    iterations: list[Iteration]
+    warnings: list[str]
+    prepared: float
+    setup_seconds: float
+    interrupted: bool = False
+    failure: Exception | None = None
+
+    @property
+    def registered(self) -> RegistrationSetup:
+        """Of the structure, or of the whole CT."""
+        return self.alone or self.setup
+
+    @property
+    def status(self) -> str:
+        return "unreliable" if self.failure is not None else self.iterations[-1].status or "stopped"
+
+    @property
+    def outcome(self) -> str:
+        """How it ended, for people."""
+        return "interrupted" if self.interrupted else self.status
 
 
 def _run_alone(
@@ -158,10 +189,87 @@ def _run_alone(
     warned: Sequence[str],
     exports: Exports | None,
 ) -> int:
-    iterations: list[Iteration] = []
-    interrupted = False
+    run = _registered(inputs, options, progress)
+    told = [*warned, *run.warnings]
+    files = ResultFiles(out, [path for path in inputs.files.values() if path is not None])
+
+    def facts(last: Sequence[str]) -> RunFacts:
+        return RunFacts(
+            status=run.status,
+            method=options.method,
+            preset=options.preset,
+            device=run.setup.device.type,
+            seconds=Seconds(load_seconds, run.setup_seconds, finished - run.prepared),
+            warnings=without_paths([*told, *last], inputs.files),
+            adapted={} if options.weights is None else adapted_weights(options.weights),
+            region=None if inputs.structure is None else inputs.structure.name,
+        )
+
+    finished = time.perf_counter()
+    xrays, refinement, checks = inputs.xrays, None, ResultChecks()
+    if run.interrupted or run.failure is not None:
+        told.append(_cut_short(run))
+    else:
+        # First as it is: what comes now takes memory and time, and may be killed for it.
+        files.save(run.iterations[-1].ct_to_world, build_report(run.iterations, facts([_NOT_LOOKED_AT])))
+        with collected_warnings(progress) as more:
+            if options.refine is not None:
+                last = run.iterations[-1]
+                refinement = refine(run.registered, xrays, last, options.refine, run.method, run.near, progress)
+        told += more
+        if refinement is not None:
+            run.iterations[-1] = replace(run.iterations[-1], final=False)
+            run.iterations.append(refinement.iteration)
+            xrays = refinement.xrays
+        finished = time.perf_counter()
+        found = run.iterations[-1]
+        checks = check_result(
+            run.registered, xrays, inputs.start, found.ct_to_world, run.method, run.near, progress.note
+        )
+        for sentence in checks.warnings:
+            progress.note(f"warning: {sentence}")
+        run.iterations[-1] = replace(found, confidence=checks.applied_to(found.confidence))
+    final = replace(facts(checks.warnings), agreements=checks.agreements)
+    report = build_report(run.iterations, final)
+    if refinement is not None:
+        report["intrinsics"] = refinement.record
+    files.save(run.iterations[-1].ct_to_world, report)
+    if refinement is not None:
+        save_refined(refinement, inputs.views, out)
+    if run.failure is not None:
+        progress.note(f"warning: {final.warnings[-1]}; it is kept in {out}.")
+    progress.note("drawing the pictures ...")
+    poses = [iteration.ct_to_world for iteration in run.iterations]
+    write_pictures(out, inputs.volume if run.alone is None else run.alone.volume, xrays, poses, run.outcome)
+    write_registration_report(out, report, ReportInputs(inputs.volume, inputs.views, run.outcome, inputs.files))
+    if run.failure is not None:
+        raise run.failure
+    written: list[Path] = []
+    if exports is not None:
+        how = f"{options.method}, {options.preset}"
+        written, notes = write_exports(out, exports, inputs.volume, inputs.views, poses[-1], run.outcome, how)
+        for note in notes:
+            progress.note(note)
+    _print_summary(run.iterations, final, out)
+    for path in written:
+        print(f"also        {path}")
+    if run.interrupted:
+        return INTERRUPTED
+    if run.status == "unreliable":
+        judged = run.iterations[-1].confidence
+        reasons = "; ".join(judged.reasons) if judged else ""
+        progress.note(
+            f"the result is judged unreliable{': ' + reasons if reasons else ''}. Look at the pictures, and try a "
+            "better first pose (--init)."
+        )
+        return UNRELIABLE
+    return DONE
+
+
+def _registered(inputs: Inputs, options: RunOptions, progress: Progress) -> _Run:
+    """The iterations, also those of a run that something ended after the first of them."""
     began = time.perf_counter()
-    with collected_warnings(progress) as more:
+    with collected_warnings(progress) as warned:
         setup = RegistrationSetup.prepare(inputs.volume, resolve_device(options.device))
         alone = None if inputs.structure is None else structure_setup(setup, inputs.structure)
         method = options.built(setup.device)
@@ -173,87 +281,40 @@ def _run_alone(
         if inputs.automatic:
             progress.note("looking for a start ...")
             preset = with_automatic_start(preset)
+        near = preset if alone is None else near_preset(preset)
+        run = _Run(setup, alone, method, near, [], warned, prepared, prepared - began)
         if alone is None:
-            run = register(None, inputs.xrays, inputs.start, method=method, preset=preset, setup=setup)
+            records = register(None, inputs.xrays, inputs.start, method=method, preset=preset, setup=setup)
         else:
-            run = register_structure(setup, alone, inputs.xrays, inputs.start, method=method, preset=preset)
+            records = register_structure(setup, alone, inputs.xrays, inputs.start, method=method, preset=preset)
             steps += preset.levels[0].steps
         try:
             with watched_by(progress.working):
-                for iteration in run:
-                    iterations.append(_without_images(iteration))
+                for iteration in records:
+                    run.iterations.append(_without_images(iteration))
                     progress.update(iteration.index, max(steps, iteration.index), _line(iteration))
         except KeyboardInterrupt:
-            if not iterations:
+            if not run.iterations:
                 raise
-            interrupted = True
-            reached, best = iterations[-1].index, kept(iterations)
-            if best is not iterations[-1]:
-                iterations.append(replace(best, index=reached + 1, motion_mm=0.0))
-        xrays, refinement = inputs.xrays, None
-        near = preset if alone is None else near_preset(preset)
-        if options.refine is not None and not interrupted:
-            refinement = refine(alone or setup, xrays, iterations[-1], options.refine, method, near, progress)
-            if refinement is not None:
-                iterations[-1] = replace(iterations[-1], final=False)
-                iterations.append(refinement.iteration)
-                xrays = refinement.xrays
-    finished = time.perf_counter()
-    all_warnings = [*warned, *more]
-    checks = ResultChecks()
-    if interrupted:
-        which = "the one reached by then" if best.index == reached else f"that of iteration {best.index}, trusted most"
-        all_warnings.append(f"interrupted after iteration {reached}; the pose is {which}")
-    else:
-        found = iterations[-1]
-        checks = check_result(alone or setup, xrays, inputs.start, found.ct_to_world, method, near, progress.note)
-        for sentence in checks.warnings:
-            progress.note(f"warning: {sentence}")
-        all_warnings += checks.warnings
-        iterations[-1] = replace(found, confidence=checks.applied_to(found.confidence))
-    status = iterations[-1].status or "stopped"
-    facts = RunFacts(
-        status=status,
-        method=options.method,
-        preset=options.preset,
-        device=setup.device.type,
-        seconds=Seconds(load_seconds, prepared - began, finished - prepared),
-        warnings=without_paths(all_warnings, inputs.files),
-        adapted={} if options.weights is None else adapted_weights(options.weights),
-        agreements=checks.agreements,
-        region=None if inputs.structure is None else inputs.structure.name,
-    )
-    save_pose(iterations[-1].ct_to_world, out / "pose.json")
-    save_pose(iterations[-1].ct_to_world, out / "pose.tfm")
-    report = build_report(iterations, facts)
-    if refinement is not None:
-        report["intrinsics"] = refinement.record
-        save_refined(refinement, inputs.views, out)
-    write_json(out / "report.json", report)
-    outcome = "interrupted" if interrupted else status
-    progress.note("drawing the pictures ...")
-    poses = [iteration.ct_to_world for iteration in iterations]
-    write_pictures(out, inputs.volume if alone is None else alone.volume, xrays, poses, outcome)
-    write_registration_report(out, report, ReportInputs(inputs.volume, inputs.views, outcome, inputs.files))
-    written: list[Path] = []
-    if exports is not None:
-        how = f"{options.method}, {options.preset}"
-        written, notes = write_exports(out, exports, inputs.volume, inputs.views, poses[-1], outcome, how)
-        for note in notes:
-            progress.note(note)
-    _print_summary(iterations, facts, out)
-    for path in written:
-        print(f"also        {path}")
-    if interrupted:
-        return INTERRUPTED
-    if status == "unreliable":
-        reasons = "; ".join(iterations[-1].confidence.reasons) if iterations[-1].confidence else ""
-        progress.note(
-            f"the result is judged unreliable{': ' + reasons if reasons else ''}. Look at the pictures, and try a "
-            "better first pose (--init)."
-        )
-        return UNRELIABLE
-    return DONE
+            run.interrupted = True
+        except Exception as error:
+            if len(run.iterations) < 2:  # the first is the start
+                raise
+            run.failure = error
+    return run
+
+
+def _cut_short(run: _Run) -> str:
+    """Let the last record be what is kept of a run that was ended early; returns what is to be said of it."""
+    iterations = run.iterations
+    reached, best = iterations[-1].index, kept(iterations)
+    if best is not iterations[-1]:
+        iterations.append(replace(best, index=reached + 1, motion_mm=0.0))
+    which = "the one reached by then" if best.index == reached else f"that of iteration {best.index}, trusted most"
+    if run.failure is None:
+        return f"interrupted after iteration {reached}; the pose is {which}"
+    reason = in_words(run.failure)
+    return f"an error ended the registration after iteration {reached} ({reason}); the pose is {which}, and in doubt"
 
 
 def _without_images(iteration: Iteration) -> Iteration:

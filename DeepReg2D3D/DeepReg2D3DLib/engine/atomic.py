@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -58,6 +59,32 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+@contextmanager
+def written_together(folder: Path, last: str) -> Iterator[Path]:
+    """Give a hidden folder inside ``folder``; what the block wrote there is moved to ``folder`` when it succeeds.
+
+    A failure leaves older files of those names untouched. last: the file that says that all are there. To be used by
+    one process at a time (``folder_lock``).
+    """
+    unfinished = folder / f"{PART}result"
+    shutil.rmtree(unfinished, ignore_errors=True)  # of a process that was killed
+    try:
+        yield make_folder(unfinished)
+        for path in sorted(unfinished.iterdir(), key=lambda path: path.name == last):
+            os.replace(path, folder / path.name)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def cut_torn_line(path: Path) -> None:
+    """Take a last line without its end, as an interrupted writer leaves it, out of a file that grows line by line."""
+    content = path.read_bytes() if path.exists() else b""
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        with path.open("r+b") as file:
+            file.truncate(whole)
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from .confidence import Confidence
+from .errors import DeepReg2D3DError
 from .methods import Method
 from .mirrored import DOUBTFUL, mirrored_warning
 from .poses import degrees, rotation_angle
@@ -49,8 +50,8 @@ def check_result(
 ) -> ResultChecks:
     """Look again at a result (4, 4) that was begun from ``start``; returns what doubts it.
 
-    setup: of what was registered. tell: is given what is going on. Nothing found where an interruption cuts it short:
-    the result stands.
+    setup: of what was registered. tell: is given what is going on. Where an interruption or an error cuts it short,
+    that is told: the result stands.
     """
     told: list[str] = []
     agreements: list[ViewAgreement] = []
@@ -76,4 +77,17 @@ def check_result(
                 told += [] if sentence is None else [sentence]
     except KeyboardInterrupt:
         told.append("interrupted while the result was looked at again; the pose is that of the finished registration")
+    except Exception as error:  # too little memory, above all
+        told.append(
+            f"the result was not looked at again to the end ({in_words(error)}): whether the views agree and none is "
+            "mirrored is not known; the pose is that of the finished registration"
+        )
     return ResultChecks(tuple(told), tuple(agreements))
+
+
+def in_words(error: Exception) -> str:
+    """An error in one line, with its kind where it is none that the giver of the inputs can mend."""
+    text = " ".join(str(error).split())[:300]
+    if isinstance(error, DeepReg2D3DError):
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -55,8 +55,11 @@ class Engine(Protocol):
         """Leave the GPU after it ran out of memory; False where it wasn't in use."""
 
 
-class _Cancelled(Exception):
-    """What the engine computes is to end: the user asked for it, or a run's inputs are about to be replaced."""
+class _Cancelled(BaseException):
+    """What the engine computes is to end: the user asked for it, or a run's inputs are about to be replaced.
+
+    No error, so that whoever copes with errors inside lets it pass.
+    """
 
 
 class _Run:
