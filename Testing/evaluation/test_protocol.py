@@ -12,6 +12,7 @@ from DeepReg2D3DLib.engine.errors import InputError
 from DeepReg2D3DLib.engine.weights import adapted_weights, load_network
 from DeepReg2D3DLib.engine.xray_io import save_image
 from DeepReg2D3DLib.evaluation.fingerprint import fingerprint, networks_in_place
+from DeepReg2D3DLib.evaluation.pose_log import read_poses
 from DeepReg2D3DLib.evaluation.protocol import EvaluationSettings, evaluate, plan
 from DeepReg2D3DLib.evaluation.records import RecordFile
 from DeepReg2D3DLib.evaluation.trials import run_trial
@@ -50,6 +51,16 @@ def test_resuming_keeps_finished_rows_and_does_the_rest(finished):
     assert (out / "starts.csv").read_text().startswith(first)
     assert [(done, total) for done, total, _ in heard] == [(1, 4), (2, 4), (3, 4), (4, 4)]
     assert "already" in heard[0][2] and "mRPD" in heard[1][2]
+
+
+def test_a_torn_line_of_poses_costs_none_of_the_next_registration(finished, small_case, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(finished[0], out)
+    with (out / "poses.jsonl").open("a") as log:
+        log.write('{"key": ["small", "joint"')
+    evaluate(settings(small_case, out, starts=1, views="joint", jobs=1))
+    rows = RecordFile(out / "starts.csv").read()
+    assert len(rows) == 5 and read_poses(out).keys() == {row.key for row in rows}
 
 
 def test_rows_cover_views_and_starts_and_tell_the_errors(finished):

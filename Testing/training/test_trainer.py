@@ -79,6 +79,13 @@ def test_torn_last_line_of_the_log_is_passed_over(source, tmp_path):
     assert [r["step"] for r in read_log(tmp_path)] == [50]
 
 
+def test_a_torn_line_of_the_log_does_not_swallow_the_next_one(source, tmp_path, monkeypatch):
+    monkeypatch.setattr("DeepReg2D3DLib.training.trainer.LOG_STEPS", 1)
+    (tmp_path / "log.jsonl").write_text('{"step": 50}\n{"step": 1')
+    Trainer(config(), tmp_path, source, CPU).run(steps=1)
+    assert [r["step"] for r in read_log(tmp_path)] == [50, 1]
+
+
 def test_exported_weights_load_and_say_what_they_are(source, tmp_path):
     trainer = Trainer(config(), tmp_path / "job", source, CPU)
     trainer.run(steps=1)

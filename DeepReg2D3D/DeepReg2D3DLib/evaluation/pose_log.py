@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..engine.atomic import cut_torn_line
 from .trials import Outcome, Trial
 
 FILE_NAME = "poses.jsonl"
@@ -22,6 +23,11 @@ class LoggedPoses:
 
     before: Tensor
     after: Tensor | None
+
+
+def mend_log(folder: Path) -> None:
+    """Take out what an interruption left of a line, or the next one would be joined to it; before anything is added."""
+    cut_torn_line(folder / FILE_NAME)
 
 
 def append_poses(folder: Path, trial: Trial, outcome: Outcome) -> None:

@@ -19,7 +19,7 @@ from ..engine.geometry_file import load_geometry
 from ..engine.methods import get_method
 from .fingerprint import check_same_run, fingerprint
 from .plots import plot_final_errors, plot_success
-from .pose_log import append_poses
+from .pose_log import append_poses, mend_log
 from .records import JOINT, Record, RecordFile
 from .starts import choose_starts
 from .tables import write_tables
@@ -87,6 +87,7 @@ def _evaluate_alone(
     if done:
         told(done, total, f"{done} of {total} registrations are in {file.path} already")
     jobs, threads = share_cores(settings.jobs, device, len(todo))
+    mend_log(settings.out)
     try:
         with closing(work_off(todo, run_trial, lambda trial: trial.group, jobs, threads)) as answers:
             for answer in answers:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from ..engine.atomic import cut_torn_line
 from ..engine.errors import InputError
 
 
@@ -57,11 +58,8 @@ class RecordFile:
         """The rows so far; a last line that an interruption cut short is taken out of the file."""
         if not self.path.exists():
             return []
-        content = self.path.read_bytes()
-        whole = content[: content.rfind(b"\n") + 1]
-        if len(whole) < len(content):
-            with self.path.open("r+b") as file:
-                file.truncate(len(whole))
+        cut_torn_line(self.path)
+        whole = self.path.read_bytes()
         if not whole:
             return []
         try:
