@@ -2,7 +2,9 @@
 
 import math
 import os
+import signal
 
+import pytest
 from DeepReg2D3DLib.evaluation.worker_pool import work_off
 
 
@@ -17,6 +19,15 @@ def test_a_process_that_dies_costs_its_own_task_only():
     answers = list(work_off([3, 4], os._exit, lambda task: task, jobs=1))
     assert [answer.task for answer in answers] == [3, 4]
     assert "exit code 3" in answers[0].error and "exit code 4" in answers[1].error
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+def test_a_process_that_is_ended_from_outside_is_an_interruption_and_one_that_is_killed_a_failure():
+    """A batch system ends a job's processes in any order: what a child was at is still to be done."""
+    (killed,) = work_off([signal.SIGKILL], signal.raise_signal, lambda task: 0, jobs=1)
+    assert "exit code -9" in killed.error
+    with pytest.raises(KeyboardInterrupt):
+        list(work_off([signal.SIGTERM, signal.SIGTERM], signal.raise_signal, lambda task: 0, jobs=2))
 
 
 def test_nothing_to_do_starts_nothing():

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+_ENDED = (-signal.SIGTERM, -signal.SIGINT)
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
 
 
@@ -45,6 +46,8 @@ class _Worker:
             result, error = self.connection.recv()
         except (EOFError, OSError):
             self.process.join()
+            if self.process.exitcode in _ENDED:  # the task has not failed: it is still to be done
+                raise KeyboardInterrupt from None
             return Done(self.task, error=f"the process died (exit code {self.process.exitcode}; out of memory?)")
         return Done(self.task, result, error)
 
@@ -62,6 +65,8 @@ def work_off(
     threads: int = 1,
 ) -> Iterator[Done]:
     """Yield every task as it is done by one of ``jobs`` processes; closing the iterator ends them.
+
+    A process that is ended from outside, as a batch system ends a job, raises KeyboardInterrupt.
 
     handler: a function of a module (the children import it). A process keeps to one group of tasks as long as there
     are any, so that the handler may keep what it loaded for the group. threads: for numerical libraries, per process.
