@@ -12,6 +12,7 @@ from DeepReg2D3DLib.cli import main
 from DeepReg2D3DLib.engine.case_file import load_case
 from DeepReg2D3DLib.engine.dicom_xray import read_dicom_xrays
 from DeepReg2D3DLib.engine.errors import InputError
+from DeepReg2D3DLib.engine.folder_lock import folder_lock
 from DeepReg2D3DLib.engine.geometry_file import View, load_geometry, save_geometry
 from DeepReg2D3DLib.engine.landmark_file import load_landmarks, save_landmarks
 from DeepReg2D3DLib.engine.landmarks import Landmark
@@ -83,6 +84,32 @@ def test_a_case_is_never_written_over_another(handed_on):
     with pytest.raises(InputError, match="holds a case already"):
         write_case(CaseContent("x", small_volume(), []), folder)
     assert (folder / "case.json").read_bytes() == before
+
+
+def test_a_case_that_ended_in_the_middle_leaves_nothing_to_the_next_one(small_case, tmp_path):
+    """Or an X-ray of one patient could stand beside the CT of another."""
+    both = load_geometry(small_case / "geometry.json")
+
+    def ended(text: str) -> None:
+        if text == "writing the CT":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_case(CaseContent("one", small_volume(), both), tmp_path, ended)
+    assert list(tmp_path.iterdir()) == []
+    killed = tmp_path / ".part-result"
+    killed.mkdir()
+    (killed / "lat.nrrd").write_text("of one")
+    case = write_case(CaseContent("other", small_volume(), both[:1]), tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ap.nrrd", "case.json", "ct.nrrd", "geometry.json"]
+    assert case.ct == load_case(tmp_path).ct and case.geometry == load_case(tmp_path).geometry
+
+
+def test_two_cases_are_not_written_into_one_folder(small_case, tmp_path):
+    views = load_geometry(small_case / "geometry.json")
+    with folder_lock(tmp_path), pytest.raises(InputError, match="another process"):
+        write_case(CaseContent("x", small_volume(), views), tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("suffix", [".png", ".nrrd", ".tif"])

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 from DeepReg2D3DLib import tracking_run
 from DeepReg2D3DLib.cli import main
 from DeepReg2D3DLib.engine.errors import InputError
+from DeepReg2D3DLib.engine.folder_lock import folder_lock
 from DeepReg2D3DLib.engine.geometry_file import View, save_geometry
 from DeepReg2D3DLib.engine.metrics import mrpd
 from DeepReg2D3DLib.engine.pose_file import load_pose, save_pose
@@ -109,6 +111,62 @@ def test_what_was_tracked_is_written_whatever_happens_then(small_case, tmp_path,
     found = json.loads((tmp_path / "out" / "poses.json").read_text())["frames"]
     assert [frame["frame"] for frame in found] == [1]
     assert (tmp_path / "out" / "track.csv").exists() and (tmp_path / "out" / "frames" / "pose_0001.tfm").exists()
+
+
+def test_a_killed_run_leaves_what_was_written_every_few_frames(small_case, tmp_path, monkeypatch):
+    """Nothing may be done after a kill: what is there before the fourth frame is what would be left of it."""
+    original, found = tracking_run.track, []
+
+    def watched(*arguments):
+        for frame in original(*arguments):
+            if frame.frame == 4:
+                found.extend(json.loads((tmp_path / "out" / "poses.json").read_text())["frames"])
+                assert (tmp_path / "out" / "frames" / "pose_0002.tfm").exists()
+                assert (tmp_path / "out" / "track.csv").read_text().count("\n") == 3
+            yield frame
+
+    monkeypatch.setattr(tracking_run, "_EVERY", 2)
+    monkeypatch.setattr(tracking_run, "track", watched)
+    assert main(still_run(small_case, tmp_path, blank=())) == 0
+    assert [frame["frame"] for frame in found] == [1, 2]
+    assert len(json.loads((tmp_path / "out" / "poses.json").read_text())["frames"]) == 4
+    assert len(list((tmp_path / "out" / "frames").iterdir())) == 4
+
+
+def test_nothing_of_an_earlier_run_stays_and_nothing_of_the_users_goes(small_case, tmp_path):
+    words, out = still_run(small_case, tmp_path, blank=()), tmp_path / "out"
+    assert main([*words, "--frames", "1-3", "--keep-images"]) == 0
+    assert (out / "images_AP.nrrd").exists()
+    (out / "images_LAT.nrrd").write_text("mine: no view of that name was tracked")
+    words[words.index("--init") + 1] = str(out / "frames" / "pose_0003.tfm")  # it goes on where that one ended
+    assert main([*words, "--frames", "4-4"]) == 0
+    assert sorted(path.name for path in (out / "frames").iterdir()) == ["pose_0003.tfm", "pose_0004.tfm"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        "frames", "images_LAT.nrrd", "poses.json", "track.csv", "track.gif"
+    ]  # fmt: skip
+
+
+def test_two_runs_do_not_write_into_one_folder(small_case, tmp_path, capsys):
+    with folder_lock(tmp_path / "out"):
+        assert main(still_run(small_case, tmp_path, blank=())) == 2
+    assert "another process is writing into this folder" in capsys.readouterr().err
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such limit")
+def test_images_without_room_are_told(small_case, tmp_path, capsys):
+    import resource
+
+    words = still_run(small_case, tmp_path, blank=())
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, before[1]))  # for poses, not for images
+    try:
+        assert main([*words, "--keep-images"]) == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    told = capsys.readouterr().err
+    assert "images_AP.nrrd: the image cannot be written there" in told and "Traceback" not in told
+    assert len(json.loads((tmp_path / "out" / "poses.json").read_text())["frames"]) == 4
 
 
 @pytest.mark.parametrize(

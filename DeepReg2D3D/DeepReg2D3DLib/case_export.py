@@ -16,11 +16,13 @@ import SimpleITK as sitk
 import torch
 from torch import Tensor
 
-from .engine.atomic import make_folder
+from .engine.atomic import make_folder, written_together
+from .engine.case_file import FILE_NAME as CASE
 from .engine.case_file import Case, save_case
 from .engine.dicom_pixels import read_dicom_pixels
 from .engine.dicom_tags import DicomTags, is_dicom, quiet
 from .engine.errors import InputError
+from .engine.folder_lock import folder_lock
 from .engine.geometry_file import View, save_geometry
 from .engine.image_files import write_image
 from .engine.landmark_file import save_landmarks
@@ -55,13 +57,22 @@ class CaseContent:
 
 
 def write_case(content: CaseContent, folder: Path, tell: Callable[[str], None] = lambda text: None) -> Case:
-    """Write the folder; returns the case as ``load_case`` reads it.
+    """Write the folder, whole or nothing of it; returns the case as ``load_case`` reads it.
 
     Python warnings tell where an X-ray cannot be handed on exactly, and where letters may be burned in. Raises
-    InputError for a folder that holds another case, and for inputs that cannot be used.
+    InputError for a folder that holds another case, or into which another process is writing, and for inputs that
+    cannot be used.
     """
-    if (folder / "case.json").exists():
-        raise InputError(f"{folder}: holds a case already; choose another folder, or empty it.")
+    with folder_lock(folder):
+        if (folder / CASE).exists():
+            raise InputError(f"{folder}: holds a case already; choose another folder, or empty it.")
+        with written_together(folder, last=CASE) as unfinished:
+            case = fill_case(content, unfinished, tell)
+    return replace(case, ct=folder / CT, geometry=folder / GEOMETRY)
+
+
+def fill_case(content: CaseContent, folder: Path, tell: Callable[[str], None]) -> Case:
+    """``write_case`` into a folder of the caller's own, file after file; case.json is the last."""
     make_folder(folder)
     views = []
     for view, stem in zip(content.views, image_stems([view.name for view in content.views]), strict=True):

@@ -14,7 +14,8 @@ the last one ended. A run is a DICOM file with frames, a 3D image file (frames l
 runs are views in step, frame by frame.
 
 Writes into --out: poses.json, frames/pose_<number>.tfm, track.csv (status, edges in common, seconds of each frame) and
-track.gif. Frames in doubt are marked, and the exit status is 3 then."""
+track.gif. Frames in doubt are marked, and the exit status is 3 then. An earlier run in --out goes when the new one is
+there."""
 EPILOG = """\
 examples:
   deepreg2d3d track --ct ct.nrrd --xray run.dcm --init start.tfm --out tracked

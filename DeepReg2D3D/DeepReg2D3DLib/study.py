@@ -16,7 +16,7 @@ from typing import Any
 
 from torch import Tensor
 
-from .case_export import LANDMARKS, CaseContent, write_case
+from .case_export import LANDMARKS, CaseContent, fill_case
 from .engine.atomic import write_json
 from .engine.case_file import load_case
 from .engine.device import resolve_device
@@ -251,7 +251,7 @@ def _write_whole_case(content: CaseContent, settings: StudySettings, description
     write_json(settings.out / STUDY, {"format": FORMAT, "version": 1, **description})
     shutil.rmtree(unfinished, ignore_errors=True)
     try:
-        write_case(content, unfinished, settings.note)
+        fill_case(content, unfinished, settings.note)
         os.replace(unfinished, settings.out / CASE)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .engine.atomic import atomic_path, write_json, write_text
+from .engine.atomic import write_json, write_text, written_together
 from .engine.device import resolve_device
 from .engine.errors import InputError
+from .engine.folder_lock import folder_lock
 from .engine.geometry_file import View
+from .engine.image_files import write_image
 from .engine.pose_file import save_pose
 from .engine.presets import get_preset, with_automatic_start
 from .engine.report import versions
@@ -34,11 +37,14 @@ from .exit_status import DONE, INTERRUPTED, UNRELIABLE
 from .first_pose import StartRequest
 from .progress import Progress
 from .registration_run import RunOptions
+from .result_files import earlier_result, remove_older
 
 FORMAT = "deepreg2d3d-poses"
 POSES, TABLE, ANIMATION, FRAMES = "poses.json", "track.csv", "track.gif", "frames"
 _PANEL, _VOXELS, _FRAME_MS, _END_MS = 420, 4_000_000, 120, 1500
 _MOST_PICTURES = 150
+_EVERY = 20
+"""So many frames are tracked between two writings of what is there."""
 _COLUMNS = ("frame", "status", "confidence", "agreement", "similarity", "moved_mm", "iterations", "seconds", "searched")
 
 
@@ -46,7 +52,7 @@ _COLUMNS = ("frame", "status", "confidence", "agreement", "similarity", "moved_m
 class TrackInputs:
     """What is tracked. start: ct_to_world (4, 4) for the first frame; automatic: only its orientation is meant.
 
-    numbers: the frames to follow, in order, from 1.
+    numbers: the frames to follow, in order, from 1. files: the given ones, which stay wherever they lie.
     """
 
     volume: Volume
@@ -54,6 +60,7 @@ class TrackInputs:
     start: Tensor
     automatic: bool
     numbers: Sequence[int]
+    files: Sequence[Path] = ()
 
 
 def load_track_inputs(
@@ -77,7 +84,8 @@ def load_track_inputs(
     volume = load_volume(ct)
     if pose is None:
         pose = start.in_beam(cameras, volume.centre)
-    return TrackInputs(volume, runs, pose, start.automatic, numbers)
+    files = [ct, start.pose_file, *(run.view.image for run in runs)]
+    return TrackInputs(volume, runs, pose, start.automatic, numbers, [path for path in files if path is not None])
 
 
 def open_runs(geometry: Path | None, images: Sequence[Path] | None) -> list[XRayRun]:
@@ -113,8 +121,21 @@ def run_tracking(
     """Track and write poses.json, a .tfm for each frame, track.csv and track.gif; returns the exit status.
 
     keep_images: also the tracked frames as line integrals, in images_<view>.nrrd. Whatever ends the tracking early, the
-    poses up to there are written. Raises InputError or DegenerateError where the first frame cannot be registered.
+    poses up to there are written; a process that is killed leaves those of all but the last frames. Raises InputError
+    or DegenerateError where the first frame cannot be registered, and InputError where another process is writing into
+    ``out``.
     """
+    made = not out.exists()
+    try:
+        with folder_lock(out):
+            return _run_alone(inputs, options, out, progress, keep_images)
+    finally:
+        if made:
+            with suppress(OSError):  # something was written
+                out.rmdir()
+
+
+def _run_alone(inputs: TrackInputs, options: RunOptions, out: Path, progress: Progress, keep_images: bool) -> int:
     resolved = resolve_device(options.device)
     built = options.built(resolved)
     first = get_preset(options.preset)
@@ -123,18 +144,21 @@ def run_tracking(
     setup = RegistrationSetup.prepare(inputs.volume, resolved)
     frames = ((number, _loader(inputs.runs, number, resolved)) for number in inputs.numbers)
     tracked: list[TrackedFrame] = []
+    written = _Written(out, [run.view for run in inputs.runs], options, inputs.files)
     interrupted = False
     try:
         for frame in track(setup, frames, inputs.start, built, first):
             tracked.append(frame)
             progress.update(len(tracked), len(inputs.numbers), _line(frame))
+            if len(tracked) % _EVERY == 0:
+                written.update(tracked)
     except KeyboardInterrupt:
         if not tracked:
             raise
         interrupted = True
     finally:  # also of what nobody foresaw: a run may have taken hours
         if tracked:
-            write_track(out, tracked, [run.view for run in inputs.runs], options)
+            written.update(tracked)
     if keep_images:
         for run, label in zip(inputs.runs, file_labels([run.name for run in inputs.runs]), strict=True):
             _write_images(out / f"images_{label}.nrrd", run, [frame.frame for frame in tracked])
@@ -154,16 +178,34 @@ def _loader(runs: Sequence[XRayRun], number: int, device: torch.device) -> Load:
     return lambda: [run[number].to(device) for run in runs]
 
 
-def write_track(out: Path, tracked: Sequence[TrackedFrame], views: Sequence[View], options: RunOptions) -> None:
-    """poses.json, track.csv and frames/pose_<number>.tfm."""
-    write_json(out / POSES, poses_content(tracked, views, options))
-    for frame in tracked:
-        save_pose(frame.ct_to_world, out / FRAMES / f"pose_{frame.frame:04d}.tfm")
+class _Written:
+    """poses.json, track.csv and frames/pose_<number>.tfm, as they grow. given: input files, which stay."""
+
+    def __init__(self, out: Path, views: Sequence[View], options: RunOptions, given: Sequence[Path]) -> None:
+        self.out, self.views, self.options, self.given = out, views, options, given
+        self.count = 0
+
+    def update(self, tracked: Sequence[TrackedFrame]) -> None:
+        """Write what was tracked by now. At first the files of an earlier run go."""
+        with written_together(self.out, last=POSES) as folder:
+            write_text(folder / TABLE, _table(tracked))
+            write_json(folder / POSES, poses_content(tracked, self.views, self.options))
+            earlier = earlier_result(self.out / POSES, FORMAT) if self.count == 0 else None
+            if earlier is not None:
+                images = [f"images_{label}.nrrd" for label in file_labels(list(map(str, earlier.get("views") or [])))]
+                remove_older(self.out, [f"{FRAMES}/pose_*.tfm", ANIMATION, *images], self.given)
+        for frame in tracked[self.count :]:
+            save_pose(frame.ct_to_world, self.out / FRAMES / f"pose_{frame.frame:04d}.tfm")
+        self.count = len(tracked)
+
+
+def _table(tracked: Sequence[TrackedFrame]) -> str:
+    """track.csv: a row a frame."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_COLUMNS)
     writer.writerows([_cell(getattr(frame, name)) for name in _COLUMNS] for frame in tracked)
-    write_text(out / TABLE, text.getvalue())
+    return text.getvalue()
 
 
 def poses_content(tracked: Sequence[TrackedFrame], views: Sequence[View], options: RunOptions) -> dict[str, Any]:
@@ -201,8 +243,7 @@ def _write_images(path: Path, run: XRayRun, numbers: Sequence[int]) -> None:
     for number in numbers:
         xray = run.shown(number)
         frames.append((xray.line_integral * xray.mask)[0, 0].numpy())
-    with atomic_path(path) as part:
-        sitk.WriteImage(sitk.GetImageFromArray(np.stack(frames)), str(part), useCompression=False)
+    write_image(sitk.GetImageFromArray(np.stack(frames)), path, compressed=False)
 
 
 def _cell(value: Any) -> str:

@@ -64,11 +64,11 @@ def opened_image(path: Path, formats: dict[str, str]) -> sitk.ImageFileReader:
     return reader
 
 
-def write_image(image: sitk.Image, path: str | Path) -> None:
-    """Write an image, compressed where the format can, whole or not at all. Raises InputError where that fails."""
+def write_image(image: sitk.Image, path: str | Path, compressed: bool = True) -> None:
+    """Write an image, whole or not at all; compressed: where the format can. Raises InputError where that fails."""
     with atomic_path(path) as part:
         try:
-            sitk.WriteImage(image, str(part), useCompression=True)
+            sitk.WriteImage(image, str(part), useCompression=compressed)
         except RuntimeError as error:  # ITK does not say why
             raise InputError(f"{path}: the image cannot be written there. Is the disk full?") from error
 
