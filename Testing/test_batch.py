@@ -4,20 +4,26 @@ import csv
 import json
 import os
 import shutil
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import SimpleITK as sitk
+import torch
 from adapted_networks import write_adapted_flow
 from DeepReg2D3DLib import batch
 from DeepReg2D3DLib.batch_list import read_batch
 from DeepReg2D3DLib.cli import main
 from DeepReg2D3DLib.engine.case_file import load_case
 from DeepReg2D3DLib.engine.errors import InputError
+from DeepReg2D3DLib.engine.folder_lock import folder_lock
 from DeepReg2D3DLib.engine.metrics import mtre
 from DeepReg2D3DLib.engine.pose_file import load_pose
+from DeepReg2D3DLib.evaluation.protocol import share_cores
 from DeepReg2D3DLib.evaluation.worker_pool import Done
+from DeepReg2D3DLib.resources import models_dir
 from dicom_case import write_dicom_ct
 from small_case import TRUTH, small_volume
 
@@ -206,6 +212,52 @@ def test_other_networks_are_new_work(small_case, tmp_path, monkeypatch, capsys):
     assert main(arguments) == 0 and given == [adapted]
     assert main([*arguments, "--method", "dppc"]) == 2
     assert "holds no network of method 'dppc'" in capsys.readouterr().err
+
+
+def test_another_version_and_other_installed_networks_are_new_work(small_case, tmp_path, monkeypatch):
+    (item,) = read_batch(small_case)
+    learned, classical = (batch.BatchSettings(tmp_path, method, "fast") for method in ("deep-iterative", "dppc"))
+    before = batch.fingerprint(item, learned), batch.fingerprint(item, classical)
+    manifest = Path(shutil.copy(models_dir() / "manifest.json", tmp_path))
+    monkeypatch.setattr(batch, "models_dir", lambda: tmp_path)
+    assert (batch.fingerprint(item, learned), batch.fingerprint(item, classical)) == before
+    manifest.write_text(manifest.read_text().replace('"sha256": "', '"sha256": "0'))
+    assert batch.fingerprint(item, learned) != before[0] and batch.fingerprint(item, classical) == before[1]
+    monkeypatch.setattr(batch, "__version__", "9.9")
+    assert batch.fingerprint(item, classical) != before[1]
+
+
+@pytest.mark.parametrize(("device", "shared"), [("cuda", True), ("cpu", False)])
+def test_registrations_share_a_gpu_one_by_one(small_case, tmp_path, monkeypatch, device, shared):
+    for name in "abcdef":
+        shutil.copytree(small_case, tmp_path / "cases" / name)
+    asked = []
+    monkeypatch.setattr(batch, "work_off", lambda *arguments: asked.append(arguments[3:]) or iter(()))
+    monkeypatch.setattr(batch, "resolve_device", lambda name: torch.device(device))
+    settings = batch.BatchSettings(tmp_path / "out", "dppc", "fast", device)
+    batch.run_batch(read_batch(tmp_path / "cases"), settings, lambda *_: None)
+    batch.run_batch(read_batch(tmp_path / "cases"), replace(settings, jobs=2), lambda *_: None)
+    assert asked == [share_cores(None, device, 6), share_cores(2, device, 6)]
+    assert not shared or asked[0][0] == 1
+
+
+def test_shards_that_end_together_write_their_summaries_one_after_the_other(small_case, tmp_path, asked):
+    """The rows that another shard adds while it holds the summary are in what this one writes afterwards."""
+    shutil.copytree(small_case, tmp_path / "cases" / "mine")
+    settings = batch.BatchSettings(tmp_path / "out", "dppc", "fast")
+    items = read_batch(tmp_path / "cases")
+    ours = threading.Thread(target=batch.run_batch, args=(items, settings, lambda *_: None))
+    with folder_lock(settings.out, name=".summary-in-use"):
+        ours.start()
+        while not (settings.out / "mine" / "batch.json").exists():
+            time.sleep(0.01)
+        ours.join(0.3)
+        assert ours.is_alive() and not (settings.out / "summary.json").exists()
+        (settings.out / "theirs").mkdir()
+        shutil.copy(settings.out / "mine" / "batch.json", settings.out / "theirs")
+    ours.join(60)
+    assert len(json.loads((settings.out / "summary.json").read_text())) == 2
+    assert sorted(path.name for path in settings.out.iterdir()) == ["mine", "summary.csv", "summary.json", "theirs"]
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,21 @@
 import csv
 import json
 import re
+import shutil
 import socket
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
+import pydicom
 import pytest
-from DeepReg2D3DLib import cli
+from DeepReg2D3DLib import batch, cli
+from DeepReg2D3DLib.batch_list import BatchItem
+from DeepReg2D3DLib.engine.geometry_file import View, save_geometry
 from DeepReg2D3DLib.engine.pose_file import save_pose
-from DeepReg2D3DLib.engine.volume_io import load_volume
+from DeepReg2D3DLib.engine.view_files import load_views
+from DeepReg2D3DLib.engine.volume_io import load_volume, save_volume
+from DeepReg2D3DLib.evaluation.worker_pool import Done
 from dicom_case import write_dicom_case
 from dicom_files import SECRETS
 from small_case import TRUTH, start_pose
@@ -114,6 +121,58 @@ def test_batch_names_nobody_even_where_it_refuses(hospital, tmp_path, no_network
     assert rows["good"]["status"] in ("converged", "stopped")
     assert rows["bad"]["status"] == rows["worse"]["status"] == "refused"
     assert rows["bad"]["message"] == "CT: this file or folder does not exist."
+
+
+def test_batch_names_nobody_by_what_lies_inside_its_files(hospital, tmp_path, no_network):
+    """Names that a refusal takes from stems, from slices in a folder, from a geometry, and from a DICOM header."""
+    ct, xrays, start = hospital
+    folder = xrays[0].parent
+    soft, twice, gap = folder / "Quux_CT.nrrd", folder / "Quux twice", folder / "Quux gap"
+    volume = load_volume(ct)
+    save_volume(replace(volume, hu=volume.hu.clamp(max=120)), soft)
+    slices = sorted(ct.iterdir())
+    for place in (twice, gap):
+        place.mkdir()
+    for index, path in enumerate(slices):
+        shutil.copy(path, twice / path.name)
+        if index != 20:
+            shutil.copy(path, gap / path.name)
+        data = pydicom.dcmread(path)
+        data.SeriesInstanceUID, data.SeriesDescription = "1.2.3", "Thorax of Quux CT, Zebedee"
+        data.save_as(twice / f"again {path.name}")
+    views = [
+        View(view.camera, folder / f"Quux {number} lost.png") for number, view in enumerate(load_views(None, xrays))
+    ]
+    save_geometry(views, folder / "geometry of Quux.json")
+    table = folder / "Quux.csv"
+    with table.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["name", "ct", "xrays", "geometry", "init"])
+        both = f"{xrays[0]};{xrays[1]}"
+        writer.writerow(["soft", soft, both, "", start])
+        writer.writerow(["twice", twice, both, "", start])
+        writer.writerow(["gap", gap, both, "", start])
+        writer.writerow(["lost", ct, "", folder / "geometry of Quux.json", start])
+    words = ["--list", table, "--method", "dppc", "--preset", "paper", "--jobs", "1"]
+    assert run("batch", *words, "--out", tmp_path / "results") == 3
+    assert assert_nobody_is_named(tmp_path) >= 10
+    told = {row["name"]: row["message"] for row in csv.DictReader((tmp_path / "results" / "summary.csv").open())}
+    assert told["soft"].startswith("CT: no bone surface was found")
+    assert f"CT '...', {len(slices)} images (such as file " in told["twice"]
+    assert "between file 20 of the CT and file 21 of the CT" in told["gap"]
+    assert told["lost"].startswith("X-ray 1")
+
+
+def test_a_batch_names_nobody_in_an_error_that_nobody_foresaw(hospital, tmp_path, monkeypatch, capsys):
+    ct, xrays, _ = hospital
+    item = BatchItem("one", ct, tuple(xrays), init="auto")
+    error = f"ValueError: could not read {xrays[0].name} beside {sorted(ct.iterdir())[3]} (load)"
+    monkeypatch.setattr(batch, "work_off", lambda tasks, *_: iter([Done(task, error=error) for task in tasks]))
+    batch.run_batch([item], batch.BatchSettings(tmp_path, "dppc", "paper"), lambda *told: print(*told))
+    assert assert_nobody_is_named(tmp_path) == 3
+    (row,) = batch.collected_rows(tmp_path)
+    assert row["message"] == "ValueError: could not read X-ray 1 beside file 4 of the CT (load)"
+    assert row["message"] in capsys.readouterr().out
 
 
 def test_geometry_case_and_drr_name_nobody(hospital, tmp_path, no_network, capsys):

@@ -5,24 +5,30 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import os
 from collections.abc import Callable, Iterable
 from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from . import __version__
 from .batch_list import BatchItem
 from .engine.atomic import make_folder, write_json, write_text
+from .engine.device import resolve_device
 from .engine.errors import DeepReg2D3DError, InputError
 from .engine.folder_lock import folder_lock
 from .engine.json_file import read_json
-from .engine.weights import adapted_weights
+from .engine.weights import MANIFEST, adapted_weights
+from .evaluation.fingerprint import digest
+from .evaluation.protocol import CLASSICAL, share_cores
+from .evaluation.report_parts import without_paths
 from .evaluation.worker_pool import work_off
+from .resources import models_dir
 
 ROW = "batch.json"
 FIELDS = ("name", "status", "confidence", "similarity", "iterations", "seconds", "message")
 REFUSED = "refused"
+_TELLING = 4
 
 
 @dataclass(frozen=True)
@@ -59,25 +65,28 @@ def run_batch(
     make_folder(settings.out)
     tasks = [_Task(item, settings, fingerprint(item, settings)) for item in mine]
     waiting = [task for task in tasks if not _done(task)]
-    jobs = settings.jobs or max(1, os.cpu_count() or 1)
-    threads = max(1, (os.cpu_count() or 1) // min(jobs, max(1, len(waiting))))
+    jobs, threads = share_cores(settings.jobs, resolve_device(settings.device).type, len(waiting))
     done = len(mine) - len(waiting)
     try:
         for result in work_off(waiting, _register_item, lambda task: task.item.ct, jobs, threads):
-            row = result.result or _row(result.task.item.name, "failed", message=result.error or "")
-            if result.result is None:
+            row = result.result
+            if row is None:
+                item = result.task.item
+                row = _row(item.name, "failed", message=without_paths([result.error or ""], _labels(item))[0])
                 _write_row(result.task, row)
             done += 1
             progress(done, len(mine), f"{row['name']}: {row['status']}" + (row["message"] and f" ({row['message']})"))
     finally:
-        rows = collected_rows(settings.out)
-        write_text(settings.out / "summary.csv", as_csv(rows))
-        write_json(settings.out / "summary.json", rows)
+        # Shards that end together write one after the other, or the rows of the last one might be missing.
+        with folder_lock(settings.out, wait=True, name=".summary-in-use"):
+            rows = collected_rows(settings.out)
+            write_text(settings.out / "summary.csv", as_csv(rows))
+            write_json(settings.out / "summary.json", rows)
     return rows
 
 
 def fingerprint(item: BatchItem, settings: BatchSettings) -> str:
-    """Changes when an input file or an option that matters does."""
+    """Changes when an input file, an option that matters, the program or its networks do."""
     stamps = []
     for path in item.files():
         try:
@@ -85,7 +94,9 @@ def fingerprint(item: BatchItem, settings: BatchSettings) -> str:
         except OSError:
             continue
         stamps.append((str(path), found.st_size, found.st_mtime_ns))
-    content = [repr(asdict(item)), settings.method, settings.preset, repr(stamps)]
+    content = [repr(asdict(item)), settings.method, settings.preset, repr(stamps), __version__]
+    if settings.method != CLASSICAL:
+        content.append(digest([models_dir() / MANIFEST]))
     if settings.weights is not None:
         content.append(repr(sorted(adapted_weights(settings.weights).items())))
     return hashlib.sha256("\n".join(content).encode()).hexdigest()
@@ -151,13 +162,12 @@ def _register_item(task: _Task) -> dict[str, Any]:
 def _register_alone(task: _Task, folder: Path) -> dict[str, Any]:
     import torch
 
-    from .evaluation.report_parts import without_paths
     from .first_pose import StartRequest
     from .progress import Progress, collected_warnings
     from .registration_run import RunOptions, load_inputs, run_registration
 
     item, settings = task.item, task.settings
-    files = item.labelled_files() | {f"result of {item.name}": folder}
+    files = _labels(item) | {f"result of {item.name}": folder}
     text = io.StringIO()
     try:
         with redirect_stdout(text), Progress(text) as progress:
@@ -182,14 +192,26 @@ def _register_alone(task: _Task, folder: Path) -> dict[str, Any]:
             seconds=round(report["seconds"]["register"], 2),
         )
     except DeepReg2D3DError as error:
-        row = _row(item.name, REFUSED, message=without_paths([str(error)], files)[0])
+        message = str(error)
+        for words in getattr(error, "private", ()):
+            message = message.replace(f"'{words}'", "'...'")
+        row = _row(item.name, REFUSED, message=without_paths([message], files)[0])
     except OSError as error:
-        row = _row(item.name, REFUSED, message=f"{error.strerror or error} while its results were written")
+        message = without_paths([error.strerror or str(error)], files)[0]
+        row = _row(item.name, REFUSED, message=f"{message} while its results were written")
     finally:
         # Names of files may be those of patients, and results are passed on.
         write_text(folder / "log.txt", without_paths([text.getvalue()], files)[0])
     _write_row(task, row)
     return row
+
+
+def _labels(item: BatchItem) -> dict[str, Path]:
+    """What a file is -> its path, for ``without_paths``; less the short names inside folders, such as '12', which name
+    nobody and would be found in many a sentence."""
+    named = item.labelled_files()
+    found = item.all_labelled_files().items()
+    return {label: path for label, path in found if label in named or len(path.name) >= _TELLING}
 
 
 def parse_shard(text: str) -> tuple[int, int]:

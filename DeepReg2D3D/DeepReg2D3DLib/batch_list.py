@@ -34,17 +34,23 @@ class BatchItem:
     start: tuple[tuple[float, ...], ...] | None = None
 
     def files(self) -> list[Path]:
-        """Every file that a registration of the item reads: those it names, the files in its folders, the pixels beside
-        a header, the slices beside a DICOM file that stands for its series, and the X-rays that its geometry names
-        where it names none itself."""
-        found = []
-        for path in [*self.labelled_files().values(), *self._images_of_geometry()]:
+        """Every file that a registration of the item reads."""
+        return [path for path in self.all_labelled_files().values() if not path.is_dir()]
+
+    def all_labelled_files(self) -> dict[str, Path]:
+        """What a file or folder is -> its path: those the item names, the files in its folders, the pixels beside a
+        header, the slices beside a DICOM file that stands for its series, and the X-rays that its geometry names where
+        it names none itself."""
+        found = self.labelled_files()
+        found |= {f"X-ray {number}": path for number, path in enumerate(self._images_of_geometry(), start=1)}
+        for label, path in list(found.items()):
             if path.is_dir():
-                found += _inside(path)
+                beside = _inside(path)
             elif path == self.ct and path.is_file() and is_dicom(path):
-                found += [other for other in _inside(path.parent) if is_dicom(other)]
+                beside = [other for other in _inside(path.parent) if is_dicom(other) and other != path]
             else:
-                found += [path, *data_files(path)]
+                beside = data_files(path)
+            found |= {f"file {number} of the {label}": other for number, other in enumerate(beside, start=1)}
         return found
 
     def _images_of_geometry(self) -> list[Path]:

@@ -12,7 +12,7 @@ from .progress import Progress
 DESCRIPTION = """\
 Registers every row of a table, or every case folder of a folder, and writes for each a folder as `register` does, and
 summary.csv and summary.json over all. The same command goes on where an interrupted one stopped, tries what was refused
-again, and does anew what has changed.
+again, and does anew what has changed: files, options, this program or its networks.
 
 The table is a CSV file whose first line names its columns: ct, xrays (separated by semicolons), geometry, init (a pose
 file, or auto), landmarks, name. Paths are relative to the table. A case folder begins at its start.json or start.tfm,
@@ -36,12 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     cli_options.add_weights(parser)
     cli_options.add_preset(parser)
     cli_options.add_device(parser)
-    parser.add_argument(
-        "--jobs",
-        type=cli_options.positive_count,
-        metavar="J",
-        help="registrations at a time (default: one for each core)",
-    )
+    cli_options.add_jobs(parser)
     parser.add_argument("--shard", default="1/1", metavar="I/N", help="do only the I-th of N parts (default: all)")
     cli_options.add_out_folder(parser)
 

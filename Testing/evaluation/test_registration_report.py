@@ -153,3 +153,14 @@ def test_names_of_files_give_way_to_what_they_are(tmp_path):
     texts = [f"{long}: has padding", f"ct.nrrd in {short}", "nothing"]
     cleaned = without_paths(texts, {"folder": short, "CT": long, "geometry": None})
     assert cleaned == ["CT: has padding", "CT in folder", "nothing"]
+
+
+def test_the_name_that_a_ct_has_from_its_file_gives_way_too(tmp_path):
+    ct = tmp_path / "Quux_CT.nii.gz"
+    ct.write_bytes(b"")
+    text = "CT 'Quux_CT': no bone surface was found; view 'Quux_CT_2' shows CT 'other'"
+    assert without_paths([text], {"CT": ct}) == ["CT: no bone surface was found; view 'Quux_CT_2' shows CT 'other'"]
+
+
+def test_a_label_is_put_in_as_it_is(tmp_path):
+    assert without_paths(["a.dcm: dark"], {r"X-ray \1 AP": tmp_path / "a.dcm"}) == [r"X-ray \1 AP: dark"]

@@ -60,15 +60,18 @@ def _choose(series: dict[str, tuple[str, ...]], folder: Path) -> tuple[str, ...]
     large = [names for names in series.values() if len(names) >= _MIN_SLICES]
     if len(large) == 1:
         return large[0]
-    listed = "; ".join(_describe(names) for names in list(series.values())[:8])
-    raise InputError(
+    told = list(series.values())[:8]
+    headers = [_file_reader(names[0]) for names in told]
+    listed = "; ".join(_describe(header, names) for header, names in zip(headers, told, strict=True))
+    error = InputError(
         f"{folder}: holds {len(series)} DICOM series: {listed}. Give one file of the series that is meant, or move it "
         "to a folder of its own."
     )
+    error.private = tuple(_text(header, _DESCRIPTION) for header in headers)
+    raise error
 
 
-def _describe(names: tuple[str, ...]) -> str:
-    header = _file_reader(names[0])
+def _describe(header: sitk.ImageFileReader, names: tuple[str, ...]) -> str:
     words = [_text(header, _MODALITY), f"'{_text(header, _DESCRIPTION)}'", f"{len(names)} images"]
     return f"{' '.join(words)} (such as {Path(names[0]).name})"
 

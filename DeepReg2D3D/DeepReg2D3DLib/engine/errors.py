@@ -6,7 +6,12 @@ class DeepReg2D3DError(Exception):
 
 
 class InputError(DeepReg2D3DError, ValueError):
-    """A file, image, volume, geometry or option that cannot be used."""
+    """A file, image, volume, geometry or option that cannot be used.
+
+    private: words of the message out of the files themselves, where a patient's name may stand.
+    """
+
+    private: tuple[str, ...] = ()
 
 
 class DegenerateError(DeepReg2D3DError):

@@ -44,7 +44,7 @@ def load_volume(path: str | Path) -> Volume:
     del image
     if torch.det(matrix[:3, :3]) < 0:
         hu, matrix = _other_way_round(hu, matrix)
-    return Volume(hu, matrix, _name(path))
+    return Volume(hu, matrix, volume_name(path))
 
 
 def save_volume(volume: Volume, path: str | Path) -> None:
@@ -60,7 +60,8 @@ def save_volume(volume: Volume, path: str | Path) -> None:
     write_image(image, path)
 
 
-def _name(path: Path) -> str:
+def volume_name(path: Path) -> str:
+    """What the CT of a file or folder is called."""
     return path.name.split(".")[0] or path.name if path.is_file() else path.resolve().name
 
 

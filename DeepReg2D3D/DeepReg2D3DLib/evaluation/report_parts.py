@@ -12,6 +12,7 @@ import numpy as np
 from ..engine.geometry_file import View
 from ..engine.report import versions
 from ..engine.volume import Volume
+from ..engine.volume_io import volume_name
 from . import html_page as page
 
 _FROM_FILE = "the geometry given"
@@ -90,6 +91,8 @@ def without_paths(texts: Sequence[str], files: Mapping[str, Path | None]) -> lis
     for text in texts:
         for path, label in known:
             for name in (path, Path(path).name):
-                text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", label, text) if name else text
+                if name and name in text:
+                    text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", lambda _, label=label: label, text)
+            text = text.replace(f"CT '{volume_name(Path(path))}'", "CT")  # as messages call it
         cleaned.append(text)
     return cleaned
