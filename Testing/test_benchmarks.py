@@ -6,6 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from DeepReg2D3DLib.training.config import SampleConfig
+from DeepReg2D3DLib.training.volumes import VolumeSettings, prepare_volume, save_prepared
+from small_case import small_volume
 
 FOLDER = Path(__file__).resolve().parent / "benchmarks"
 
@@ -15,6 +19,7 @@ def benchmark(name: str):
     spec = importlib.util.spec_from_file_location(f"benchmark_{name}", FOLDER / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     before = list(sys.path)
+    sys.path.insert(0, str(FOLDER))
     try:
         spec.loader.exec_module(module)
     finally:
@@ -69,3 +74,71 @@ def test_times_of_the_main_thread_are_summed_up_on_the_wall_and_on_the_processor
     clock.phase = "p"
     assert clock.event(lambda: clock.event(lambda: 7, lambda: "inner"), lambda: "outer") == 7
     assert [label for _wall, _cpu, label in clock.events["p"]] == ["outer"]  # an inner event is part of the outer one
+
+
+VARIANTS = ("all", "no-collimator", "no-detector", "ideal")
+
+
+@pytest.fixture(scope="module")
+def training_pools():
+    return benchmark("training_pools")
+
+
+@pytest.fixture(scope="module")
+def pool(training_pools, tmp_path_factory):
+    """Eight X-rays of a small phantom in some variants."""
+    settings = VolumeSettings(drr_spacing=5.0, xray_spacing=4.0, surface_points=4000)
+    prepared = prepare_volume(small_volume(), torch.Generator().manual_seed(0), settings, vary=False)
+    path = tmp_path_factory.mktemp("pool") / "train_0000_phantom.npz"
+    save_prepared(prepared, path)
+    config = SampleConfig(rows=32, columns=40, points=48, starts_per_xray=2, fine_share=0.0)
+    return training_pools.make_pool([path], config, VARIANTS, 8, seed=1)
+
+
+def shared_fields(batch) -> dict[str, torch.Tensor]:
+    return {name: value for name, value in vars(batch).items() if name not in ("xray", "mask")}
+
+
+def test_variants_of_a_pool_differ_in_the_xray_alone(training_pools, pool):
+    assert len(pool) == 8
+    batches = {name: training_pools.batches_of(pool, name) for name in VARIANTS}
+    for number, first in enumerate(batches["all"]):
+        assert first.valid.any(-1).all() and len(first.xray) == 4 and len(first.drr) == 8
+        for name in VARIANTS[1:]:
+            other = batches[name][number]
+            for field, value in shared_fields(first).items():
+                assert torch.equal(value, getattr(other, field)), (name, field)
+    xrays = {name: torch.cat([batch.xray for batch in each]) for name, each in batches.items()}
+    masks = {name: torch.cat([batch.mask for batch in each]) for name, each in batches.items()}
+    for one, two in (("all", "ideal"), ("all", "no-detector"), ("no-detector", "ideal")):
+        assert (xrays[one] != xrays[two]).flatten(1).any(1).all()
+    assert masks["no-collimator"].all() and masks["ideal"].all() and not masks["all"].all()
+    for number, ideal in enumerate(xrays["ideal"]):  # the same views in the same order
+        pairs = [torch.stack([ideal.flatten(), other.flatten()]) for other in xrays["no-collimator"]]
+        alike = [float(torch.corrcoef(pair)[0, 1]) for pair in pairs]
+        assert alike[number] == max(alike)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_saved_pool_comes_back(training_pools, pool, variant, tmp_path):
+    pool.save(tmp_path / "pool.npz")
+    assert [path.name for path in tmp_path.iterdir()] == ["pool.npz"]
+    loaded = training_pools.Pool.load(tmp_path / "pool.npz", variant)
+    assert loaded.images.keys() == {variant} and loaded.arrays.keys() == pool.arrays.keys()
+    before, after = (training_pools.batches_of(each, variant) for each in (pool, loaded))
+    for one, two in zip(before, after, strict=True):
+        assert all(torch.equal(value, getattr(two, name)) for name, value in vars(one).items())
+
+
+def test_a_pool_is_drawn_from_by_the_generator_alone(training_pools, pool):
+    drawn = {
+        (name, seed): training_pools.PoolSource(pool, name).batch(5, torch.Generator().manual_seed(seed))
+        for name in ("all", "ideal")
+        for seed in (3, 4)
+    }
+    again = training_pools.PoolSource(pool, "all").batch(5, torch.Generator().manual_seed(3))
+    assert all(torch.equal(value, getattr(again, name)) for name, value in vars(drawn["all", 3]).items())
+    for field, value in shared_fields(drawn["all", 3]).items():
+        assert torch.equal(value, getattr(drawn["ideal", 3], field)), field
+    assert not torch.equal(drawn["all", 3].truth, drawn["all", 4].truth)
+    assert len(drawn["all", 3].xray) == 5 and len(drawn["all", 3].truth[::2].unique(dim=0)) == 5
