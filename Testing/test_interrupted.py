@@ -24,6 +24,11 @@ from DeepReg2D3DLib.engine.folder_lock import FILE_NAME, folder_lock
 from DeepReg2D3DLib.engine.geometry_file import load_geometry
 from DeepReg2D3DLib.engine.pose_file import load_pose
 from DeepReg2D3DLib.evaluation.records import RecordFile
+from DeepReg2D3DLib.training.checkpoint import load_checkpoint
+from DeepReg2D3DLib.training.maker import ring_folder
+from DeepReg2D3DLib.training.ring import SampleRing
+from DeepReg2D3DLib.training.volumes import VolumeSettings, load_prepared, prepare_volume, save_prepared
+from small_case import small_volume
 
 posix = pytest.mark.skipif(os.name == "nt", reason="Windows has neither these signals nor these limits")
 LIBRARY = str(Path(cli.__file__).parents[1])
@@ -112,6 +117,60 @@ def test_a_killed_evaluation_goes_on_with_at_most_one_row_lost(one_view, tmp_pat
     rows = table.read()
     assert [row.seconds for row in rows[: len(kept)]] == [row.seconds for row in kept]  # the same runs, not repeated
     assert len({row.key for row in rows}) == len(rows) == 2
+
+
+SMALL_JOB = ("sample.rows=32", "sample.columns=40", "sample.points=48", "sample.starts_per_xray=2")
+SMALL_JOB += ("xrays=2", "iterations=1", "train_points=32", 'network={"hidden": 16, "local": 8, "reach": 8}')
+
+
+def train_words(out: Path, *budget: str) -> list:
+    settings = [word for each in SMALL_JOB for word in ("--set", each)]
+    return ["train", "--device", "cpu", *budget, *settings, "--out", out]
+
+
+@posix
+def test_a_killed_training_goes_on_at_once_wherever_it_was(tmp_path):
+    """Killed before there are samples, while they are made, and when it trains; started again at once each time."""
+    out = tmp_path / "job"
+    ring = ring_folder(out)
+    settings = VolumeSettings(drr_spacing=5.0, xray_spacing=4.0, surface_points=4000, truncation=0.0)
+    prepared = prepare_volume(small_volume(), torch.Generator().manual_seed(0), settings)
+    (out / "volumes").mkdir(parents=True)
+    save_prepared(prepared, out / "volumes" / "train_0000_phantom.npz")  # the next one takes a maker seconds
+
+    def samples_come() -> bool:
+        return (ring / "ring.json").exists() and SampleRing.open(ring).filled > 0
+
+    killed = []
+    for moment in (ring.is_dir, samples_come, (out / "config.json").exists):
+        killed.append(started(*train_words(out, "--minutes", "9")))
+        wait_for(moment, killed[-1])
+        killed[-1].kill()
+        killed[-1].wait()  # for the trainer alone: its maker may outlive it
+    last = started(*train_words(out, "--steps", "2"))
+    errors = last.communicate(timeout=400)[1]
+    assert last.returncode == 0, errors
+    assert load_checkpoint(out / "checkpoint")[1]["step"] == 2
+    for process in killed:
+        process.communicate(timeout=60)  # its pipes close when nobody holds them any more
+    for path in (out / "volumes").glob("train_*.npz"):
+        load_prepared(path)
+
+
+@posix
+def test_processes_that_make_volumes_end_with_the_one_that_is_killed():
+    program = (
+        f"import sys, time; sys.path.insert(0, {LIBRARY!r})\n"
+        "import multiprocessing\nfrom concurrent.futures import ProcessPoolExecutor\n"
+        "from DeepReg2D3DLib.training.volume_set import begin_worker\n"
+        "context = multiprocessing.get_context('spawn')\n"
+        "pool = ProcessPoolExecutor(1, mp_context=context, initializer=begin_worker)\n"
+        "pool.submit(print, 'at work', flush=True)\npool.submit(time.sleep, 600)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "at work\n"
+    process.kill()
+    process.communicate(timeout=60)
 
 
 def test_two_evaluations_do_not_write_into_one_folder(one_view, tmp_path, capsys):

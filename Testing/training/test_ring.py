@@ -1,15 +1,21 @@
 """The ring of samples and the checkpoint: nothing torn, nothing lost."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
 from DeepReg2D3DLib.engine.errors import InputError
+from DeepReg2D3DLib.engine.folder_lock import folder_lock
 from DeepReg2D3DLib.training import checkpoint
 from DeepReg2D3DLib.training.checkpoint import load_checkpoint, save_checkpoint
 from DeepReg2D3DLib.training.config import SampleConfig
-from DeepReg2D3DLib.training.maker import batch_of, ring_layout, slots_of
+from DeepReg2D3DLib.training.maker import batch_of, ring_folder, ring_layout, slots_of
 from DeepReg2D3DLib.training.ring import SampleRing
 from DeepReg2D3DLib.training.samples import SampleMaker
+from DeepReg2D3DLib.training.sources import MakerPlan, VolumeFolders, start_maker
+from DeepReg2D3DLib.training.volume_set import VolumeSetSettings
 
 LAYOUT = {"value": ((2,), "float32")}
 
@@ -48,6 +54,47 @@ def test_missing_ring_is_named(tmp_path):
         SampleRing.open(tmp_path / "nowhere")
 
 
+def test_a_ring_that_could_not_be_made_whole_is_none(tmp_path):
+    SampleRing.create(tmp_path, 3, LAYOUT)
+    with pytest.raises(TypeError):
+        SampleRing.create(tmp_path, 3, {**LAYOUT, "other": ((1,), "no type")})
+    with pytest.raises(InputError, match="holds no sample ring"):
+        SampleRing.open(tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["missing", "short", "torn", "foreign", "other"])
+def test_a_ring_is_made_anew_where_its_files_do_not_fit(damage, tmp_path):
+    SampleRing.create(tmp_path, 3, LAYOUT).write(slot(7))
+    assert SampleRing.open_or_create(tmp_path, 5, LAYOUT).slots == 3
+    if damage == "missing":
+        (tmp_path / "value.bin").unlink()
+    elif damage == "short":
+        (tmp_path / "sequence.bin").write_bytes(bytes(8))
+    elif damage in ("torn", "foreign"):
+        (tmp_path / "ring.json").write_text('{"slots": 3, "arr' if damage == "torn" else "[]")
+    if damage != "other":
+        with pytest.raises(InputError, match="holds no sample ring"):
+            SampleRing.open(tmp_path)
+    layout = {"value": ((4,), "float32")} if damage == "other" else LAYOUT
+    ring = SampleRing.open_or_create(tmp_path, 5, layout)
+    assert (ring.slots, ring.filled, ring.layout) == (5, 0, layout)
+    assert SampleRing.open(tmp_path).layout == layout
+
+
+def test_the_maker_of_a_killed_job_is_waited_for(tmp_path):
+    folders = VolumeFolders(tmp_path / "volumes", None, None, VolumeSetSettings())
+    plan = MakerPlan(tmp_path, folders, SampleConfig(rows=8, columns=8, points=4, starts_per_xray=1), 0)
+    with ThreadPoolExecutor(1) as pool:
+        with folder_lock(ring_folder(tmp_path)):
+            waiting = pool.submit(start_maker, plan)
+            time.sleep(0.5)
+            assert not waiting.done() and not (ring_folder(tmp_path) / "ring.json").exists()
+        process, ring = waiting.result(60)
+    process.terminate()
+    process.join()
+    assert ring.filled == 0
+
+
 def test_batch_survives_the_ring(training_volume, tmp_path):
     config = SampleConfig(rows=32, columns=40, points=50, starts_per_xray=2, fine_share=0.0)
     batch = SampleMaker(config).make(training_volume, 2, torch.Generator().manual_seed(1))
@@ -81,6 +128,19 @@ def test_stop_between_the_renames_leaves_the_previous_checkpoint(tmp_path):
     assert load_checkpoint(tmp_path / "c")[1]["step"] == 1
     save_checkpoint(tmp_path / "c", {"t": torch.ones(1)}, {"step": 2})
     assert load_checkpoint(tmp_path / "c")[1]["step"] == 2
+
+
+def test_two_stops_between_the_renames_leave_a_checkpoint(tmp_path, monkeypatch):
+    save_checkpoint(tmp_path / "c", {"t": torch.ones(1)}, {"step": 1})
+    (tmp_path / "c").rename(tmp_path / "c.old")
+
+    def stopped(self, target):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(type(tmp_path), "rename", stopped)
+        save_checkpoint(tmp_path / "c", {"t": torch.ones(1)}, {"step": 2})
+    assert load_checkpoint(tmp_path / "c")[1]["step"] == 1
 
 
 def test_damaged_checkpoint_is_refused_in_words(tmp_path):

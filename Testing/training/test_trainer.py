@@ -1,6 +1,8 @@
 """The trainer: it learns, stops and goes on as if never stopped."""
 
 import json
+import math
+import os
 from dataclasses import replace
 
 import pytest
@@ -74,6 +76,21 @@ def test_loss_falls_on_samples_seen_again(source, tmp_path, monkeypatch):
     assert records[-1]["normal"] < 0.7 * records[1]["normal"]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such limits")
+def test_a_full_disk_leaves_the_configuration_of_a_job_as_it_was(source, tmp_path):
+    import resource
+
+    Trainer(config(), tmp_path, source, CPU)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        with pytest.raises(InputError, match=r"config.json: cannot be written"):
+            Trainer(config(), tmp_path, source, CPU)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    refuse_another_job(config(), tmp_path)
+
+
 def test_torn_last_line_of_the_log_is_passed_over(source, tmp_path):
     (tmp_path / "log.jsonl").write_text('{"step": 50}\n{"step": 1')
     assert [r["step"] for r in read_log(tmp_path)] == [50]
@@ -125,6 +142,9 @@ def test_settings_are_changed_by_name_and_unknown_ones_refused():
         configured(TrainConfig(), {"nonsense": 1})
     with pytest.raises(InputError, match="expected int"):
         configured(TrainConfig(), {"xrays": "many"})
+    for name, value in {"sample.start.translation": math.nan, "sample.fine_share": math.inf}.items():
+        with pytest.raises(InputError, match=f"'{name}': expected a number that is finite"):
+            configured(TrainConfig(), {name: value})
 
 
 @pytest.mark.parametrize("architecture", ["compact", "pointflow"])

@@ -1,5 +1,6 @@
 """Training volumes: two different samplings of one patient, held-out CTs kept apart, a cache that can be resumed."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -100,6 +101,16 @@ def test_saved_volumes_come_back(torso, tmp_path):
     assert (loaded.ct.hu - prepared.ct.hu).abs().max() <= 0.5 and loaded.ct.hu.dtype == torch.int16
     assert torch.equal(loaded.patient.ijk_to_ct, prepared.patient.ijk_to_ct)
     assert torch.equal(loaded.points, prepared.points) and torch.equal(loaded.isocentres, prepared.isocentres)
+    assert [p.name for p in tmp_path.iterdir()] == ["one.npz"]
+
+
+def test_one_volume_may_be_written_by_several_at_once(torso, tmp_path):
+    """As by the process of a killed job and the one that takes its place."""
+    prepared = prepare_volume(torso, _generator(5), QUICK)
+    with ThreadPoolExecutor(4) as pool:
+        for each in [pool.submit(save_prepared, prepared, tmp_path / "one.npz") for _ in range(12)]:
+            each.result()
+    assert torch.equal(load_prepared(tmp_path / "one.npz").points, prepared.points)
     assert [p.name for p in tmp_path.iterdir()] == ["one.npz"]
 
 

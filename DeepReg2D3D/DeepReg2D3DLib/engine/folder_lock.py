@@ -43,7 +43,7 @@ def folder_lock(folder: Path, wait: bool = False, name: str = FILE_NAME) -> Iter
             file.close()
             file = _opened(path)
         try:
-            _sweep(folder)
+            sweep(folder)
             yield
         finally:
             if owned:
@@ -54,8 +54,8 @@ def folder_lock(folder: Path, wait: bool = False, name: str = FILE_NAME) -> Iter
             _remove(path)  # Windows removes no open file
 
 
-def _sweep(folder: Path) -> None:
-    """Remove what a writer that was killed left unfinished."""
+def sweep(folder: Path) -> None:
+    """Remove what writers that were killed left unfinished."""
     for part in folder.glob(f"{PART}*"):
         with suppress(OSError):
             if part.is_file() and part.stat().st_mtime < time.time() - _ABANDONED_SECONDS:

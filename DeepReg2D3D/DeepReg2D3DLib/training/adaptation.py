@@ -286,9 +286,7 @@ class _Session:
             # Each keeps a part of the volumes on the device, and waits until the first of them is made.
             count = min(2, max(1, (os.cpu_count() or 2) - 1))
             threading.Thread(target=lambda: list(volumes.volumes()), daemon=True).start()
-        plan = MakerPlan(
-            self.work, volumes, self.config.sample, self.config.seed, os.getpid(), str(self.device), 0, count
-        )
+        plan = MakerPlan(self.work, volumes, self.config.sample, self.config.seed, str(self.device), 0, count)
         for number in range(count):
             SampleRing.create(ring_folder(self.work, number), RING_SLOTS, ring_layout(self.config.sample))
             self.makers.append(start_maker(replace(plan, number=number)))

@@ -45,8 +45,8 @@ def save_checkpoint(folder: Path, tensors: dict[str, Tensor], description: dict[
     for index, piece in enumerate(pieces):
         torch.save(piece, fresh / f"tensors-{index:02d}.pt")
     (fresh / _DESCRIPTION).write_text(json.dumps({**description, "pieces": len(pieces)}, indent=1))
-    shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
+        shutil.rmtree(old, ignore_errors=True)
         folder.rename(old)
     fresh.rename(folder)
     shutil.rmtree(old, ignore_errors=True)

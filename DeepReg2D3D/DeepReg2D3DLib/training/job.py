@@ -18,7 +18,7 @@ import torch
 
 from ..engine.atomic import make_folder
 from ..engine.errors import InputError
-from ..engine.folder_lock import folder_lock
+from ..engine.folder_lock import folder_lock, sweep
 from ..engine.json_file import read_json
 from ..engine.networks import FLOW_ARCHITECTURES, POINT_ARCHITECTURES
 from ..engine.weights import read_manifest, save_network
@@ -132,15 +132,16 @@ def _own_source(
     config: TrainConfig, options: JobOptions, folders: VolumeFolders, report: Callable[[dict[str, Any]], None]
 ) -> RingSource:
     """Start the makers of the job's samples and wait for their first ones."""
+    report({"preparing": "volumes and first samples"})
+    sweep(folders.cache)
     gpu = options.device.type == "cuda"
     count = options.makers if gpu else 1
     if gpu:
         workers = max(1, (os.cpu_count() or 2) - 1)
         arguments = (folders.settings, folders.cache, folders.cts, folders.skeletons, workers)
         threading.Thread(target=build_in_parallel, args=arguments, daemon=True).start()
-    plan = MakerPlan(options.out, folders, config.sample, config.seed, os.getpid(), str(options.device), 0, count)
+    plan = MakerPlan(options.out, folders, config.sample, config.seed, str(options.device), 0, count)
     makers = [start_maker(replace(plan, number=number)) for number in range(count)]
-    report({"preparing": "volumes and first samples"})
     for process, ring in makers:
         if not wait_for(ring, FIRST_SLOTS, process, 900.0):
             raise InputError("A process that makes training samples ended or is too slow: see the messages above it.")
@@ -155,14 +156,12 @@ def _own_source(
 def _shared_source(config: TrainConfig, options: JobOptions) -> RingSource:
     """Read the samples that another job makes. Raises InputError where it makes none, or others than asked for."""
     other = options.samples_of
-    found = sorted(other.glob("ring-*/ring.json"))
-    if not found:
+    rings = [SampleRing.open(file.parent) for file in sorted(other.glob("ring-*/ring.json"))]
+    if not rings:
         raise InputError(f"{other}: no job makes samples there; start it first.")
-    wanted = {name: [list(shape), dtype] for name, (shape, dtype) in ring_layout(config.sample).items()}
-    for file in found:
-        if read_json(file)["arrays"] != wanted:
-            raise InputError(f"{other}: its samples differ in size or number of points from those of this job.")
-    return RingSource([SampleRing.open(file.parent) for file in found], config.seed + 1, options.device)
+    if any(ring.layout != ring_layout(config.sample) for ring in rings):
+        raise InputError(f"{other}: its samples differ in size or number of points from those of this job.")
+    return RingSource(rings, config.seed + 1, options.device)
 
 
 def check_config(config: TrainConfig) -> None:
@@ -222,6 +221,10 @@ def _changed(target: Any, path: list[str], value: Any, name: str) -> Any:
         value = tuple(value)
     if not isinstance(value, type(old)) and not (isinstance(old, float) and isinstance(value, int)):
         raise InputError(f"Training setting '{name}': expected {type(old).__name__}, found {value!r}.")
+    try:
+        json.dumps(value, allow_nan=False)  # config.json has to hold it
+    except ValueError as error:
+        raise InputError(f"Training setting '{name}': expected a number that is finite, found {value!r}.") from error
     return replace(target, **{path[0]: value})
 
 

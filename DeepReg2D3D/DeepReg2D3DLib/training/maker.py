@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -94,10 +96,9 @@ def fill_ring(
     volumes: Iterator[TrainingVolume],
     seed: int,
     xrays_per_volume: int,
-    keep_going: Callable[[], bool],
     device: torch.device | str = "cpu",
 ) -> None:
-    """Render samples into the ring for as long as ``keep_going`` says, ``xrays_per_volume`` from each volume.
+    """Render samples into the ring, ``xrays_per_volume`` from each volume.
 
     The volumes must be on ``device``, where everything is rendered.
     """
@@ -106,8 +107,6 @@ def fill_ring(
     maker = SampleMaker(config)
     for volume in volumes:
         for _ in range(max(1, xrays_per_volume // at_once)):
-            if not keep_going():
-                return
             batch = maker.make(volume, at_once, generator)
             if not bool(batch.valid.any(-1).all()):
                 continue  # A start without a single contour point teaches nothing.
@@ -115,9 +114,17 @@ def fill_ring(
                 ring.write(slot)
 
 
-def parent_lives(parent: int) -> Callable[[], bool]:
-    """A test whether the process that started this one still runs; on systems without it, always true."""
-    return lambda: not hasattr(os, "getppid") or os.getppid() == parent
+def end_with_parent() -> None:
+    """End this process at once when the one that started it (by multiprocessing) ends, in whatever way.
+
+    What it writes may be cut short anywhere.
+    """
+
+    def wait() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def ring_folder(folder: Path, number: int = 0) -> Path:

@@ -6,12 +6,13 @@ random and augments them afresh, and the maker overwrites the oldest slot. A slo
 
 from __future__ import annotations
 
-import json
+import math
 import time
 from pathlib import Path
 
 import numpy as np
 
+from ..engine.atomic import write_json
 from ..engine.errors import InputError
 from ..engine.json_file import read_json
 
@@ -33,30 +34,52 @@ class SampleRing:
 
     @classmethod
     def create(cls, folder: Path, slots: int, layout: dict[str, tuple[tuple[int, ...], str]]) -> SampleRing:
-        """Make the files. ``layout`` names each array of a slot with its shape and dtype."""
+        """Make the files, in the place of an older ring's. ``layout``: each array of a slot with its shape and dtype.
+
+        The description comes last: where it is, the arrays are whole.
+        """
         folder.mkdir(parents=True, exist_ok=True)
-        description = {"slots": slots, "arrays": {k: [list(shape), dtype] for k, (shape, dtype) in layout.items()}}
-        (folder / _FILE).write_text(json.dumps(description))
+        (folder / _FILE).unlink(missing_ok=True)
         sequence = np.memmap(folder / "sequence.bin", np.int64, "w+", shape=(slots,))
         arrays = {
             name: np.memmap(folder / f"{name}.bin", dtype, "w+", shape=(slots, *shape))
             for name, (shape, dtype) in layout.items()
         }
-        return cls(folder, arrays, sequence)
+        ring = cls(folder, arrays, sequence)
+        write_json(folder / _FILE, {"slots": slots, "arrays": ring.layout})
+        return ring
 
     @classmethod
     def open(cls, folder: Path) -> SampleRing:
-        """Open a ring that another process made."""
+        """Open a ring that another process made. Raises InputError where there is none, or not all of it."""
         try:
             description = read_json(folder / _FILE)
-        except InputError as error:
+            slots = description["slots"]
+            for name, (shape, dtype) in {**description["arrays"], "sequence": ((), "int64")}.items():
+                path = folder / f"{name}.bin"
+                if path.stat().st_size != slots * math.prod(shape) * np.dtype(dtype).itemsize:
+                    raise ValueError(f"{path.name} is not as long as {_FILE} says")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{folder} holds no sample ring ({error}).") from error
-        slots = description["slots"]
         arrays = {
             name: np.memmap(folder / f"{name}.bin", dtype, "r+", shape=(slots, *shape))
             for name, (shape, dtype) in description["arrays"].items()
         }
         return cls(folder, arrays, np.memmap(folder / "sequence.bin", np.int64, "r+", shape=(slots,)))
+
+    @classmethod
+    def open_or_create(cls, folder: Path, slots: int, layout: dict[str, tuple[tuple[int, ...], str]]) -> SampleRing:
+        """The ring of a folder, of however many slots; made anew where it is not whole or has other arrays."""
+        try:
+            ring = cls.open(folder)
+        except InputError:
+            return cls.create(folder, slots, layout)
+        return ring if ring.layout == layout else cls.create(folder, slots, layout)
+
+    @property
+    def layout(self) -> dict[str, tuple[tuple[int, ...], str]]:
+        """Shape and dtype of each array of a slot."""
+        return {name: (array.shape[1:], array.dtype.name) for name, array in self._arrays.items()}
 
     @property
     def filled(self) -> int:

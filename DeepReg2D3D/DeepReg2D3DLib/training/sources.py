@@ -11,17 +11,18 @@ import multiprocessing
 import random
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from ..engine.drr import DrrRenderer
+from ..engine.folder_lock import folder_lock
 from ..engine.surface import SurfacePoints
 from ..engine.volume import attenuation_of
 from .config import SampleConfig
-from .maker import XRAYS_AT_ONCE, fill_ring, parent_lives, ring_folder, ring_layout
+from .maker import XRAYS_AT_ONCE, end_with_parent, fill_ring, ring_folder, ring_layout
 from .ring import SampleRing
 from .samples import SampleBatch, SampleMaker, TrainingVolume
 from .spectrum import split_materials
@@ -82,13 +83,11 @@ def stream_of_volumes(folders: VolumeFolders, seed: int) -> Iterator[TrainingVol
         yield training_volume(load_prepared(chance.choice(made)))
 
 
-def resident_volumes(
-    cache: Path, number: int, count: int, device: torch.device, seed: int, alive: Callable[[], bool]
-) -> Iterator[TrainingVolume]:
+def resident_volumes(cache: Path, number: int, count: int, device: torch.device, seed: int) -> Iterator[TrainingVolume]:
     """Volumes without end out of every ``count``-th file of ``cache``, kept on the device; new files as they appear."""
     chance = random.Random(seed)
     held: dict[Path, TrainingVolume] = {}
-    while alive():
+    while True:
         for path in sorted(cache.glob("train_*.npz")):
             if int(path.name.split("_")[1]) % count == number and path not in held:
                 held[path] = training_volume(load_prepared(path), device, torch.float16)
@@ -101,45 +100,48 @@ def resident_volumes(
 
 @dataclass(frozen=True)
 class MakerPlan:
-    """What a process that fills a ring is told: the job's folder, its number among ``count``, and when to end (when
-    process ``parent`` does)."""
+    """What a process that fills a ring is told: the job's folder, and its number among ``count``."""
 
     folder: Path
     folders: VolumeFolders
     config: SampleConfig
     seed: int
-    parent: int
     device: str = "cpu"
     number: int = 0
     count: int = 1
 
 
 def _make_samples(plan: MakerPlan) -> None:
+    end_with_parent()
     torch.set_num_threads(1)
     # Ctrl-C reaches every process of a terminal; the one that trains decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    ring = SampleRing.open(ring_folder(plan.folder, plan.number))
-    alive = parent_lives(plan.parent)
+    folder = ring_folder(plan.folder, plan.number)
+    with folder_lock(folder, wait=True):
+        _fill(SampleRing.open(folder), plan)
+
+
+def _fill(ring: SampleRing, plan: MakerPlan) -> None:
     device = torch.device(plan.device)
     # Another seed each time the job is resumed, or it would make the same samples again.
     seed = plan.seed + 7919 * plan.number + ring.written
     if device.type == "cpu":
         volumes, per_volume = stream_of_volumes(plan.folders, seed), XRAYS_PER_VOLUME
     else:
-        volumes = resident_volumes(plan.folders.cache, plan.number, plan.count, device, seed, alive)
+        volumes = resident_volumes(plan.folders.cache, plan.number, plan.count, device, seed)
         per_volume = XRAYS_AT_ONCE["cuda"]
-    fill_ring(ring, plan.config, volumes, seed, per_volume, alive, device)
+    fill_ring(ring, plan.config, volumes, seed, per_volume, device)
 
 
 def start_maker(plan: MakerPlan) -> tuple[multiprocessing.process.BaseProcess, SampleRing]:
-    """Start a process that fills a ring of a job."""
+    """Start a process that fills a ring of a job; one of a killed job that still fills it is waited for."""
     folder = ring_folder(plan.folder, plan.number)
-    if not (folder / "ring.json").exists():
-        SampleRing.create(folder, RING_SLOTS // plan.count, ring_layout(plan.config))
+    with folder_lock(folder, wait=True):
+        ring = SampleRing.open_or_create(folder, RING_SLOTS // plan.count, ring_layout(plan.config))
     context = multiprocessing.get_context("spawn")
     process = context.Process(target=_make_samples, args=(plan,), daemon=True)
     process.start()
-    return process, SampleRing.open(folder)
+    return process, ring
 
 
 def validation_batches(

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..engine.atomic import cut_torn_line
+from ..engine.atomic import cut_torn_line, write_json
 from ..engine.errors import InputError
 from .checkpoint import load_checkpoint, save_checkpoint
 from .config import TrainConfig
@@ -83,7 +83,7 @@ class Trainer:
         self.samples = 0
         self.seconds = 0.0
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "config.json").write_text(json.dumps(config.as_dict(), indent=1))
+        write_json(folder / "config.json", config.as_dict())
         cut_torn_line(folder / "log.jsonl")
         self._resume()
 

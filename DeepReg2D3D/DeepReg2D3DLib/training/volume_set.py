@@ -21,6 +21,7 @@ from ..engine.json_file import read_json
 from ..engine.phantom import make_phantom
 from ..engine.volume import Volume
 from ..engine.volume_io import load_volume
+from .maker import end_with_parent
 from .skeleton import make_skeleton_phantom
 from .volumes import VolumeSettings, prepare_volume, save_prepared
 
@@ -163,6 +164,12 @@ def make_planned(
     return path
 
 
+def begin_worker() -> None:
+    """What a process of ``build_in_parallel`` begins with: one thread, and an end with the process that started it."""
+    end_with_parent()
+    torch.set_num_threads(1)
+
+
 def build_in_parallel(
     settings: VolumeSetSettings,
     cache: Path,
@@ -175,6 +182,6 @@ def build_in_parallel(
     train, held = plan_volumes(settings, ct_folder, skeleton_folder is not None)
     planned = [*train, *held]
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=begin_worker) as pool:
         count = len(planned)
         return list(pool.map(make_planned, planned, [cache] * count, [skeleton_folder] * count, [settings] * count))

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ..engine.atomic import atomic_path
 from ..engine.errors import InputError
 from ..engine.surface import SurfacePoints, SurfaceSettings, extract_surface_points
 from ..engine.volume import Volume
@@ -208,8 +209,7 @@ def _truncated(ct: Volume, spine: Tensor, generator: torch.Generator, s: VolumeS
 
 def save_prepared(volume: PreparedVolume, path: Path) -> None:
     """Write one volume as .npz: HU as int16, the rest as float32 and float64. A torn file never appears."""
-    part = path.with_suffix(".part")
-    with part.open("wb") as file:
+    with atomic_path(path) as part, part.open("wb") as file:
         np.savez(
             file,
             name=np.array(volume.name),
@@ -222,7 +222,6 @@ def save_prepared(volume: PreparedVolume, path: Path) -> None:
             isocentres=volume.isocentres.numpy(),
             continued=np.array(volume.continued),
         )
-    part.replace(path)
 
 
 def load_prepared(path: Path) -> PreparedVolume:
