@@ -23,6 +23,7 @@ from DeepReg2D3DLib.engine.errors import InputError
 from DeepReg2D3DLib.engine.folder_lock import FILE_NAME, folder_lock
 from DeepReg2D3DLib.engine.geometry_file import load_geometry
 from DeepReg2D3DLib.engine.pose_file import load_pose
+from DeepReg2D3DLib.engine.weights import read_manifest
 from DeepReg2D3DLib.evaluation.records import RecordFile
 from DeepReg2D3DLib.training.checkpoint import load_checkpoint
 from DeepReg2D3DLib.training.maker import ring_folder
@@ -147,10 +148,12 @@ def test_a_killed_training_goes_on_at_once_wherever_it_was(tmp_path):
         wait_for(moment, killed[-1])
         killed[-1].kill()
         killed[-1].wait()  # for the trainer alone: its maker may outlive it
-    last = started(*train_words(out, "--steps", "2"))
+    last = started(*train_words(out, "--steps", "2"), "--export", "mine")
     errors = last.communicate(timeout=400)[1]
     assert last.returncode == 0, errors
     assert load_checkpoint(out / "checkpoint")[1]["step"] == 2
+    data = read_manifest(out / "models")["mine"]["training"]["data"]
+    assert data["cts"] == [] and data["volumes"]["phantoms"] >= 1 and list(data["sources"]) == ["phantoms"]
     for process in killed:
         process.communicate(timeout=60)  # its pipes close when nobody holds them any more
     for path in (out / "volumes").glob("train_*.npz"):

@@ -20,7 +20,7 @@ and the rest of the cores train; on a GPU everything happens there.
 
 Weights are written at the end, and only with --export NAME, into OUT/models: the folder for `--weights` of the other
 commands. NAME must be METHOD-flow after training the flow (deep-iterative-flow), and METHOD after joint training
-(deep-iterative), which enters METHOD-flow and METHOD-weights."""
+(deep-iterative), which enters METHOD-flow and METHOD-weights. The manifest there names the files of --cts."""
 EPILOG = """\
 examples:
   deepreg2d3d train --cts my-cts --minutes 120 --export deep-iterative-flow --out job
@@ -122,7 +122,8 @@ def run(options: argparse.Namespace) -> int:
         return INTERRUPTED
     plot_curves(options.out)
     if options.export:
-        for path in export_weights(trainer, options.export, options.models or options.out / "models"):
+        volumes = (options.samples_of or options.out) / "volumes"
+        for path in export_weights(trainer, options.export, options.models or options.out / "models", volumes):
             print(path)
     print(options.out)
     return DONE

@@ -111,7 +111,7 @@ def test_frozen_flow_stays_and_comes_from_its_job(source, tmp_path):
 
 def test_both_networks_are_exported(source, tmp_path):
     trainer = Trainer(config(), tmp_path / "job", source, CPU)
-    files = export_weights(trainer, "mine", tmp_path / "models")
+    files = export_weights(trainer, "mine", tmp_path / "models", tmp_path / "volumes")
     assert [path.name for path in files] == ["mine-flow.pt", "mine-weights.pt"]
     assert read_manifest(tmp_path / "models")["mine-weights"]["architecture"] == "pointnet2"
     load_network("mine-flow", folder=tmp_path / "models")
@@ -133,7 +133,7 @@ def test_patches_can_be_weighed_by_a_point_network(source, tmp_path):
     estimate, weights = trainer.task.flow_task.answer(trainer.network["flow"], batch, network_input(batch))
     assert estimate.flow.shape == batch.flow().shape and (weights[~batch.valid] == 0).all()
     trainer.run(steps=2)
-    files = export_weights(trainer, "dppc-attention", tmp_path / "models")
+    files = export_weights(trainer, "dppc-attention", tmp_path / "models", tmp_path / "volumes")
     assert [path.name for path in files] == ["dppc-attention-weights.pt"]
 
 

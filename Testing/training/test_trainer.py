@@ -106,9 +106,18 @@ def test_a_torn_line_of_the_log_does_not_swallow_the_next_one(source, tmp_path, 
 def test_exported_weights_load_and_say_what_they_are(source, tmp_path):
     trainer = Trainer(config(), tmp_path / "job", source, CPU)
     trainer.run(steps=1)
-    export_weights(trainer, "tiny", tmp_path / "models")
+    volumes = tmp_path / "volumes"
+    volumes.mkdir()
+    made = ("0000_knee_1", "0001_hip", "0002_phantom", "0003_knee_1", "0004_hip", "0005_knee_1", "0006_skeleton")
+    for name in (*(f"train_{each}.npz" for each in made), "val_lumbar_c_0.npz", ".part-x.npz"):
+        (volumes / name).touch()
+    export_weights(trainer, "tiny", tmp_path / "models", volumes)
     entry = read_manifest(tmp_path / "models")["tiny"]
     assert entry["training"]["held_out"] == ["thoracolumbar_a", "lumbar_c"]
+    data = entry["training"]["data"]
+    assert data["cts"] == ["hip", "knee_1"]
+    assert data["volumes"] == {"as_they_are": 2, "varied": 3, "phantoms": 1, "meshes": 1}
+    assert data["sources"].keys() == data["volumes"].keys()
     loaded = load_network("tiny", folder=tmp_path / "models")
     image = torch.rand(1, 2, 32, 48)
     expected = trainer.averaged_network()(image, image)[-1].flow

@@ -29,7 +29,7 @@ from .ring import SampleRing
 from .sources import MakerPlan, ValidationSet, VolumeFolders, start_maker, wait_for
 from .trainer import RingSource, Trainer
 from .validation import validate
-from .volume_set import VolumeSetSettings, build_in_parallel, find_cts
+from .volume_set import VolumeSetSettings, build_in_parallel, find_cts, training_data
 
 FIRST_SLOTS = 24
 """X-rays in the ring before the first step; the rest comes while it trains."""
@@ -228,10 +228,11 @@ def _changed(target: Any, path: list[str], value: Any, name: str) -> Any:
     return replace(target, **{path[0]: value})
 
 
-def export_weights(trainer: Trainer, name: str, folder: Path) -> list[Path]:
+def export_weights(trainer: Trainer, name: str, folder: Path, volumes: Path) -> list[Path]:
     """Enter the averaged weights in the manifest of ``folder``, with what they were trained on; returns the files.
 
-    A joint job has two networks: ``<name>-flow`` (unless it has nothing to learn) and ``<name>-weights``.
+    volumes: the folder of what the samples were made of. A joint job has two networks: ``<name>-flow`` (unless it has
+    nothing to learn) and ``<name>-weights``.
     """
     config = trainer.config
     description = {
@@ -241,11 +242,13 @@ def export_weights(trainer: Trainer, name: str, folder: Path) -> list[Path]:
             "hours": round(trainer.seconds / 3600, 2),
             "device": trainer.device.type,
             "held_out": list(config.held_out),
+            "data": training_data(volumes),
             "configuration": config.as_dict(),
         },
         "date": datetime.date.today().isoformat(),
         "licence": "Apache-2.0",
-        "known_limits": "Trained on simulated X-rays of the trunk alone; see the model card.",
+        "known_limits": "Trained on simulated X-rays alone, of the CTs, phantoms and bone meshes that training.data "
+        "counts: real X-rays, other bones and other views than those of the configuration were never seen.",
     }
     network = trainer.averaged_network()
     if config.stage == "flow":

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -185,3 +186,22 @@ def build_in_parallel(
     with ProcessPoolExecutor(workers, mp_context=context, initializer=begin_worker) as pool:
         count = len(planned)
         return list(pool.map(make_planned, planned, [cache] * count, [skeleton_folder] * count, [settings] * count))
+
+
+def training_data(cache: Path) -> dict[str, Any]:
+    """What the folder of a set holds to train on, for people: the CTs by name, volumes by kind, and their sources."""
+    names = [path.stem.split("_", 2)[2] for path in sorted(cache.glob("train_*.npz"))]
+    cts = sorted(set(names) - {"phantom", "skeleton"})
+    counts = {
+        "as_they_are": len(cts),
+        "varied": sum(name in cts for name in names) - len(cts),
+        "phantoms": names.count("phantom"),
+        "meshes": names.count("skeleton"),
+    }
+    sources = {
+        "as_they_are": "the CTs of these names in the folder given with --cts",
+        "varied": "copies of these CTs: bent, scaled, mirrored, noisy, cut",
+        "phantoms": "torsos by formula, made by this program",
+        "meshes": "the bone meshes in the folder given with --skeletons",
+    }
+    return {"cts": cts, "volumes": counts, "sources": {kind: told for kind, told in sources.items() if counts[kind]}}
