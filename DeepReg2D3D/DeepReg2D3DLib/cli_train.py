@@ -20,7 +20,12 @@ and the rest of the cores train; on a GPU everything happens there.
 
 Weights are written at the end, and only with --export NAME, into OUT/models: the folder for `--weights` of the other
 commands. NAME must be METHOD-flow after training the flow (deep-iterative-flow), and METHOD after joint training
-(deep-iterative), which enters METHOD-flow and METHOD-weights. The manifest there names the files of --cts."""
+(deep-iterative), which enters METHOD-flow and METHOD-weights. The manifest there names the files of --cts.
+
+--recipe paper is the paper's training, scaled down. The paper trained the flow for 50 epochs and then everything for up
+to 100 more, on real X-rays of 43 patients; how many make an epoch it doesn't tell. Here --minutes or --steps is the
+length of either stage, and the X-rays are simulated from 96 volumes (your CTs, varied copies of them, phantoms). A step
+sees 16 starts, like the paper's batch: in 1000 steps as many as a job keeps at a time, 4 about each of 4000 X-rays."""
 EPILOG = """\
 examples:
   deepreg2d3d train --cts my-cts --minutes 120 --export deep-iterative-flow --out job

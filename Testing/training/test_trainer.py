@@ -7,12 +7,14 @@ from dataclasses import replace
 
 import pytest
 import torch
+from DeepReg2D3DLib.cli_train import DESCRIPTION
 from DeepReg2D3DLib.engine.errors import InputError
 from DeepReg2D3DLib.engine.weights import load_network, read_manifest
 from DeepReg2D3DLib.training.config import PAPER, SampleConfig, TrainConfig
 from DeepReg2D3DLib.training.job import JobOptions, configured, export_weights, refuse_another_job, run_job
 from DeepReg2D3DLib.training.maker import ring_layout, slots_of
 from DeepReg2D3DLib.training.ring import SampleRing
+from DeepReg2D3DLib.training.sources import RING_SLOTS
 from DeepReg2D3DLib.training.tasks import task_of
 from DeepReg2D3DLib.training.trainer import RingSource, Trainer, read_log
 from DeepReg2D3DLib.training.validation import validate
@@ -225,6 +227,22 @@ def test_samples_that_nobody_makes_any_more_end_the_job(training_volume, tmp_pat
     alive[0] = False
     with pytest.raises(InputError, match="makes training samples has ended"):
         source.batch(2, torch.Generator())
+
+
+def test_the_help_tells_how_the_papers_recipe_is_scaled_down():
+    told = " ".join(DESCRIPTION.split())
+    starts = PAPER.xrays * PAPER.sample.starts_per_xray
+    steps = RING_SLOTS * PAPER.sample.starts_per_xray // starts
+    for fact in (
+        "50 epochs",
+        "100 more",
+        "43 patients",
+        f"from {JobOptions.volumes} volumes",
+        f"A step sees {starts} starts",
+        f"in {steps} steps",
+        f"{PAPER.sample.starts_per_xray} about each of {RING_SLOTS} X-rays",
+    ):
+        assert fact in told
 
 
 def test_the_papers_recipe_swings_its_rate_and_trains_both_stages(source, tmp_path):
