@@ -259,11 +259,16 @@ def test_a_full_disk_is_told_and_nothing_half_written_stays(room, one_view, tmp_
 
 
 @posix
-@pytest.mark.parametrize("room", [0, 600])
-def test_a_full_disk_after_a_registration_keeps_the_old_result(room, one_view, tmp_path, capsys):
-    """All of it: nothing of the new one stands beside it. A pose would have room in 600 bytes, its report would not."""
+@pytest.mark.parametrize("for_poses", [False, True])
+def test_a_full_disk_after_a_registration_keeps_the_old_result(for_poses, one_view, tmp_path, capsys):
+    """All of it, also where there is room for the new pose but not for its report."""
     assert cli.main([str(word) for word in register_words(one_view, tmp_path)]) == 0
+    room = 100 + max((tmp_path / name).stat().st_size for name in ("pose.json", "pose.tfm")) if for_poses else 0
+    for path in tmp_path.iterdir():
+        if path.name != "report.json":
+            path.write_text("old")
     old = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert len(old["report.json"]) > room
     with room_for(room):
         message = refusal(capsys, *register_words(one_view, tmp_path))
     assert "cannot be written" in message

@@ -140,10 +140,9 @@ def test_batch_names_nobody_by_what_lies_inside_its_files(hospital, tmp_path, no
         data = pydicom.dcmread(path)
         data.SeriesInstanceUID, data.SeriesDescription = "1.2.3", "Thorax of Quux CT, Zebedee"
         data.save_as(twice / f"again {path.name}")
-    views = [
-        View(view.camera, folder / f"Quux {number} lost.png") for number, view in enumerate(load_views(None, xrays))
-    ]
-    save_geometry(views, folder / "geometry of Quux.json")
+    cameras = [view.camera for view in load_views(None, xrays)]
+    lost = [View(camera, folder / f"Quux {number} lost.png") for number, camera in enumerate(cameras)]
+    save_geometry(lost, folder / "geometry of Quux.json")
     table = folder / "Quux.csv"
     with table.open("w", newline="") as file:
         writer = csv.writer(file)
@@ -158,7 +157,7 @@ def test_batch_names_nobody_by_what_lies_inside_its_files(hospital, tmp_path, no
     assert assert_nobody_is_named(tmp_path) >= 10
     told = {row["name"]: row["message"] for row in csv.DictReader((tmp_path / "results" / "summary.csv").open())}
     assert told["soft"].startswith("CT: no bone surface was found")
-    assert f"CT '...', {len(slices)} images (such as file " in told["twice"]
+    assert f"CT '...' {len(slices)} images (such as file " in told["twice"]
     assert "between file 20 of the CT and file 21 of the CT" in told["gap"]
     assert told["lost"].startswith("X-ray 1")
 
