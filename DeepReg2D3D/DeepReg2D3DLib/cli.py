@@ -35,6 +35,7 @@ COMMANDS = {
     "train": ("cli_train", "train networks on simulated X-rays of CTs"),
     "study": ("cli_study", "measure methods on your own CT and X-rays, with a report"),
     "evaluate": ("cli_evaluate", "measure methods on test cases: success rate, capture range, errors"),
+    "benchmark": ("cli_benchmark", "measure how fast this machine registers"),
     "worker": ("cli_worker", "serve the engine over stdin and stdout, as 3D Slicer uses it"),
 }
 """Name -> (module with ``add_arguments(parser)`` and ``run(options) -> int``, what it does in a line)."""
