@@ -206,6 +206,18 @@ def test_a_region_limits_the_overlay_and_is_named_in_the_report(engine, tmp_path
     assert 0 < alone < 0.6 * (signals.rendered[-1].views[0].bone > 0.01).mean()
 
 
+def test_the_result_of_a_region_is_looked_at_as_it_was_registered(engine):
+    client, signals, sample = engine
+    looked = []
+    client.checked.connect(lambda run, report: looked.append(report))
+    box = {"centre": client.ct_info["centre"], "axes": np.eye(3).tolist(), "size_mm": [120.0, 120.0, 90.0]}
+    client.set_region({"name": "L3", "box": box})
+    client.register(sample["truth"], method="dppc", preset="paper")
+    assert client.wait_until(lambda: looked or signals.errors, 180) and not signals.errors
+    assert looked[0]["region"] == "L3" and max(view["offset_mm"] for view in looked[0]["views"]) < 1.0
+    client.set_region(None)
+
+
 def test_the_first_view_can_be_turned_to_a_c_arms_angles(engine):
     client, _signals, sample = engine
     answers = []
