@@ -4,7 +4,7 @@ import os
 import stat
 
 import pytest
-from DeepReg2D3DLib.engine.atomic import atomic_path, write_json, write_text
+from DeepReg2D3DLib.engine.atomic import atomic_path, cut_torn_line, write_json, write_text, written_together
 from DeepReg2D3DLib.engine.errors import InputError
 
 
@@ -47,3 +47,26 @@ def test_a_folder_that_cannot_be_made_is_told_in_words(tmp_path):
     (tmp_path / "folder").mkdir()
     with pytest.raises(InputError, match=r"cannot be written"):
         write_text(tmp_path / "folder", "x")
+
+
+def test_files_written_together_are_all_there_or_none(tmp_path):
+    (tmp_path / "a.txt").write_text("old")
+    with pytest.raises(KeyError), written_together(tmp_path, last="a.txt") as folder:
+        (folder / "a.txt").write_text("new")
+        raise KeyError
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"] and (tmp_path / "a.txt").read_text() == "old"
+    left = tmp_path / ".part-result"  # by a process that was killed
+    left.mkdir()
+    (left / "c.txt").write_text("half")
+    with written_together(tmp_path, last="a.txt") as folder:
+        for name in ("a.txt", "b.txt"):
+            (folder / name).write_text("new")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a.txt": "new", "b.txt": "new"}
+
+
+@pytest.mark.parametrize(("content", "whole"), [(b"", b""), (b"a\nb\n", b"a\nb\n"), (b"a\nb", b"a\n"), (b"a", b"")])
+def test_a_torn_line_is_cut_off(tmp_path, content, whole):
+    cut_torn_line(tmp_path / "none")
+    (tmp_path / "log").write_bytes(content)
+    cut_torn_line(tmp_path / "log")
+    assert (tmp_path / "log").read_bytes() == whole and [path.name for path in tmp_path.iterdir()] == ["log"]
