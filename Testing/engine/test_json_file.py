@@ -67,7 +67,7 @@ def test_missing_binary_and_huge_files_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("{" + ", ".join(f'"{number}": 0' for number in range(60_000)) + "}", "format: expected"),
+        ("{" + ", ".join(f'"{number}": 0' for number in range(20_000)) + "}", "format: expected"),
         ('"' + '\\"' * 60_000, "not valid JSON"),
     ],
 )
@@ -76,7 +76,7 @@ def test_a_large_file_is_refused_as_fast_as_it_is_read(tmp_path, text, words):
     path.write_text(text)
     began = time.process_time()
     _refused(path, words)
-    assert time.process_time() - began < 2
+    assert time.process_time() - began < 1
 
 
 def test_a_byte_order_mark_and_brackets_in_texts_are_fine(tmp_path):
