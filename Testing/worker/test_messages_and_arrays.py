@@ -48,6 +48,7 @@ VALID = {
     "initial_pose": {"kind": "auto", "ct_to_world": POSE, "angles_deg": [30, 0.5]},
     "landmark_pose": {"landmarks": [{"name": "L1", "point": [0, 0, 0], "clicks": {"AP": [1, 2.5]}}]},
     "bone_surface": {"hu": 250.0, "spacing_mm": 3},
+    "read_case": {"path": "case"},
     "read_pose": {"path": "p.json"},
     "save_pose": {"path": "p.json", "ct_to_world": POSE},
     "save_ct": {"path": "ct.nrrd"},
