@@ -115,7 +115,7 @@ def measured(
         "prepare_s": prepare_s,
         "drrs_per_s": drrs,
         "registrations": registrations,
-        "peak_mb": _peak_mb(),
+        "peak_mb": peak_mb(),
         "versions": versions(),
     }
 
@@ -149,8 +149,12 @@ def _drrs_a_second(renderer: Any, camera: Any, pose: Any, side: int) -> float:
     return 1 / statistics.median(seconds)
 
 
-def _peak_mb() -> float | None:
+def peak_mb() -> float | None:
     """Most memory that this process has held, in MB (10^6 bytes); None where the system doesn't tell."""
+    status = Path("/proc/self/status")
+    if status.exists():  # getrusage would count what the parent held when it started this process
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024 / 1e6
     try:
         import resource
     except ImportError:

@@ -23,6 +23,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import torch
 from bench_tools import growth, machine, parsed, parser_of, run, told, wait_for, write_report
+from DeepReg2D3DLib.cli_benchmark import peak_mb
 from DeepReg2D3DLib.engine.camera import Camera
 from DeepReg2D3DLib.engine.phantom import make_phantom
 from DeepReg2D3DLib.engine.poses import exp_rotation, make_pose
@@ -111,6 +112,8 @@ def _asked(options: argparse.Namespace, program: str, ct: Path, task: dict[str, 
 def _child(options: argparse.Namespace) -> dict[str, float]:
     size, views, device = options.image[0], options.views[0], options.device
     before = peak_mb()
+    if before is None:
+        raise SystemExit("The peak of a process's memory can't be read on this system.")
     clock = [time.perf_counter()]
 
     def lap() -> float:
@@ -149,20 +152,6 @@ def _child(options: argparse.Namespace) -> dict[str, float]:
     if device.type == "cuda":
         found["gpu_mb"] = torch.cuda.max_memory_allocated(device) / 2**20
     return found
-
-
-def peak_mb() -> float:
-    """Most memory that this process has held, in MB (10^6 bytes)."""
-    status = Path("/proc/self/status")
-    if status.exists():  # getrusage would count what the parent held when it started this process
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024 / 1e6
-    try:
-        import resource
-    except ImportError:
-        raise SystemExit("The peak of a process's memory can't be read on this system.") from None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
 
 
 def _four(point: torch.Tensor) -> torch.Tensor:

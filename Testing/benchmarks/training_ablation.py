@@ -32,7 +32,7 @@ from DeepReg2D3DLib.training.ppc_step import ROBUST, ppc_step, projection_distan
 from DeepReg2D3DLib.training.samples import SampleBatch
 from DeepReg2D3DLib.training.tasks import network_input
 from DeepReg2D3DLib.training.trainer import Trainer, read_log
-from DeepReg2D3DLib.training.volume_set import VolumeSetSettings, build_volume_set
+from DeepReg2D3DLib.training.volume_set import VolumeSetSettings, build_volume_set, ct_name, find_cts
 from training_pools import NEAR_STARTS, XRAYS, Pool, PoolSource, batches_of, case_batches, make_pool
 
 PLAIN = SolverSettings(robust_iterations=0)
@@ -194,8 +194,6 @@ def _make_pools(options: Any, training: Sequence[Path], volumes: Sequence[Path])
 
 
 def _plain_count(options: Any) -> int:
-    from DeepReg2D3DLib.training.volume_set import ct_name, find_cts
-
     return sum(ct_name(path) not in VolumeSetSettings().held_out for path in find_cts(options.cts))
 
 
