@@ -123,7 +123,7 @@ def test_variants_of_a_pool_differ_in_the_xray_alone(training_pools, pool):
 def test_a_saved_pool_comes_back(training_pools, pool, variant, tmp_path):
     pool.save(tmp_path / "pool.npz")
     assert [path.name for path in tmp_path.iterdir()] == ["pool.npz"]
-    loaded = training_pools.Pool.load(tmp_path / "pool.npz", variant)
+    loaded = training_pools.Pool.load([tmp_path / "pool.npz"], variant)
     assert loaded.images.keys() == {variant} and loaded.arrays.keys() == pool.arrays.keys()
     before, after = (training_pools.batches_of(each, variant) for each in (pool, loaded))
     for one, two in zip(before, after, strict=True):

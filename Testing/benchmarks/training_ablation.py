@@ -1,6 +1,6 @@
 """What the training is made of, one part left out at a time: networks trained alike, judged on the same samples.
 
-    python Testing/benchmarks/training_ablation.py --cts FOLDER --out WORK [--samples 9600] [--jobs 2] [--only ...]
+    python Testing/benchmarks/training_ablation.py --cts FOLDER --out WORK [--samples 9600] [--jobs 2] [--device cuda]
 
 Every network sees as many samples, from the same starts about the same views of the same CTs, begins with the same
 random numbers, and takes as many steps. They are judged by one step: the flow's error along the contours' normals, and
@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ from DeepReg2D3DLib.training.ppc_step import ROBUST, ppc_step, projection_distan
 from DeepReg2D3DLib.training.samples import SampleBatch
 from DeepReg2D3DLib.training.tasks import network_input
 from DeepReg2D3DLib.training.trainer import Trainer, read_log
-from DeepReg2D3DLib.training.volume_set import VolumeSetSettings, build_volume_set, ct_name, find_cts
+from DeepReg2D3DLib.training.volume_set import VolumeSetSettings, build_in_parallel, build_volume_set, ct_name, find_cts
 from training_pools import NEAR_STARTS, XRAYS, Pool, PoolSource, batches_of, case_batches, make_pool
 
 PLAIN = SolverSettings(robust_iterations=0)
@@ -117,6 +118,25 @@ class Work:
     samples: int
     columns: int
     cases: tuple[Path, ...]
+    xrays: int = 4
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class PoolWork:
+    """What a process is told: make a part of a pool."""
+
+    path: Path
+    volumes: tuple[Path, ...]
+    variants: tuple[str, ...]
+    xrays: int
+    seed: int
+    columns: int
+    device: str
+
+
+PARTS = 4
+"""In which a training pool is made, one process each at a time."""
 
 
 def main() -> None:
@@ -126,25 +146,26 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     names = options.only.split(",")
     cases = tuple(case for folder in options.cases for case in find_cases(folder))
-    volumes = list(
-        build_volume_set(
-            VolumeSetSettings(count=options.volumes), options.out / "volumes", options.cts, options.skeletons
-        )
-    )
-    _make_pools(options, [path for path in volumes if path.name.startswith("train_")], volumes)
+    settings, cache = VolumeSetSettings(count=options.volumes), options.out / "volumes"
+    if options.device.type == "cuda":  # there are processors enough, then
+        build_in_parallel(settings, cache, options.cts, options.skeletons, max(1, (os.cpu_count() or 2) - 1))
+    volumes = list(build_volume_set(settings, cache, options.cts, options.skeletons))
     rows: dict[str, dict[str, Any]] = {}
     with ProcessPoolExecutor(
         options.jobs, mp_context=multiprocessing.get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
     ) as pool:
+        list(pool.map(made_pool, _missing_pools(options, volumes)))
         for stage in (False, True):  # flow networks first: the others go on with them
             asked = [
-                Work(n, options.out, options.samples, options.columns, cases)
+                Work(n, options.out, options.samples, options.columns, cases, options.batch, options.device.type)
                 for n in names
                 if bool(VARIANTS[n].after) == stage
             ]
-            for work, row in zip(asked, pool.map(trained_and_judged, asked), strict=True):
-                rows[work.name] = row
-                print(line(work.name, row), flush=True)
+            running = {pool.submit(trained_and_judged, work): work for work in asked}
+            for done in as_completed(running):
+                name = running[done].name
+                rows[name] = done.result()
+                print(line(name, rows[name]), flush=True)
                 write_report(
                     options.json,
                     "training-ablation",
@@ -152,7 +173,7 @@ def main() -> None:
                     columns=options.columns,
                     xrays=options.xrays,
                     machine=machine(options.device),
-                    rows=rows,
+                    rows={each: rows[each] for each in names if each in rows},
                 )
     print(f"written to {options.json}")
 
@@ -167,6 +188,7 @@ def _options():
     parser.add_argument("--xrays", type=int, default=1000, help="X-rays in the pool, four starts each")
     parser.add_argument("--samples", type=int, default=9600, help="starts that each network sees, repeats counted")
     parser.add_argument("--columns", type=int, default=160, help="of the images; their rows are four fifths of it")
+    parser.add_argument("--batch", type=int, default=4, help="X-rays a step, four starts each")
     parser.add_argument("--jobs", type=int, default=2, help="networks trained at a time, one thread each")
     parser.add_argument("--only", default=",".join(VARIANTS), help="variants, separated by commas")
     options = parsed(parser)
@@ -178,54 +200,77 @@ def _options():
     return options
 
 
-def _make_pools(options: Any, training: Sequence[Path], volumes: Sequence[Path]) -> None:
-    """The samples, made where they are missing."""
+def _missing_pools(options: Any, volumes: Sequence[Path]) -> list[PoolWork]:
+    """The parts of pools that are still to be made."""
+    training = [path for path in volumes if path.name.startswith("train_")]
     held = [path for path in volumes if path.name.startswith("val_")]
     plain = [path for path in training if path.name.split("_")[1] < f"{_plain_count(options):04d}"]
-    for name, chosen, variants, xrays, seed in (
-        ("varied", training, list(XRAYS), options.xrays, 1),
-        ("plain", plain, ["all"], options.xrays, 2),
-        ("judge", held, ["all"], 96, 3),
-    ):
-        path = options.out / f"{name}.npz"
-        if not path.is_file():
-            print(f"making the samples '{name}'", flush=True)
-            make_pool(chosen, sample_of(options.columns), variants, xrays, seed).save(path)
+    parts = [
+        PoolWork(
+            options.out / f"{name}-{number}.npz",
+            tuple(chosen[number::count]),
+            variants,
+            round(xrays * len(chosen[number::count]) / len(chosen)),
+            10 * seed + number,
+            options.columns,
+            options.device.type,
+        )
+        for name, chosen, variants, xrays, seed, count in (
+            ("varied", training, tuple(XRAYS), options.xrays, 1, PARTS),
+            ("plain", plain, ("all",), options.xrays, 2, PARTS),
+            ("judge", held, ("all",), 96, 3, 1),
+        )
+        for number in range(count)
+    ]
+    return [part for part in parts if part.volumes and not part.path.is_file()]
+
+
+def made_pool(work: PoolWork) -> None:
+    """Make a part of a pool."""
+    print(f"making the samples '{work.path.stem}'", flush=True)
+    sample = sample_of(work.columns)
+    make_pool(work.volumes, sample, work.variants, work.xrays, work.seed, work.device).save(work.path)
+
+
+def pool_of(out: Path, name: str, variant: str) -> Pool:
+    """A pool of this run with the images of one variant."""
+    return Pool.load(sorted(out.glob(f"{name}-*.npz")), variant)
 
 
 def _plain_count(options: Any) -> int:
     return sum(ct_name(path) not in VolumeSetSettings().held_out for path in find_cts(options.cts))
 
 
-def config_of(name: str, samples: int, columns: int, out: Path) -> tuple[TrainConfig, int]:
+def config_of(work: Work) -> tuple[TrainConfig, int]:
     """The configuration of a variant, and its steps."""
-    variant = VARIANTS[name]
-    base = replace(PAPER if variant.recipe == "paper" else TrainConfig(), sample=sample_of(columns))
+    variant = VARIANTS[work.name]
+    base = PAPER if variant.recipe == "paper" else TrainConfig()
+    base = replace(base, sample=sample_of(work.columns), xrays=work.xrays)
     config = configured(base, SHORT | variant.changes)
     if variant.after:
-        config = replace(config, flow_from=str(out / variant.after))
-    steps = round(variant.share * samples / (config.xrays * config.sample.starts_per_xray))
+        config = replace(config, flow_from=str(work.out / variant.after))
+    steps = round(variant.share * work.samples / (config.xrays * config.sample.starts_per_xray))
     return config, steps
 
 
 def trained_and_judged(work: Work) -> dict[str, Any]:
     """Train one variant, or go on where it stopped, and judge its averaged network."""
     variant, folder = VARIANTS[work.name], work.out / work.name
-    config, steps = config_of(work.name, work.samples, work.columns, work.out)
+    config, steps = config_of(work)
     done = folder / "result.json"
     if done.is_file():
         found = read_json(done)
         if found.get("steps") == steps:
             return found
         raise InputError(f"{folder}: holds a network trained by another number of samples; give another --out.")
-    pool = Pool.load(work.out / ("plain.npz" if variant.plain_cts else "varied.npz"), variant.images)
-    trainer = Trainer(config, folder, PoolSource(pool, variant.images), torch.device("cpu"))
+    pool = pool_of(work.out, "plain" if variant.plain_cts else "varied", variant.images)
+    trainer = Trainer(config, folder, PoolSource(pool, variant.images), torch.device(work.device))
     trainer.run(steps=max(1, steps - trainer.step), decay_share=0.3)
     network = trainer.averaged_network()
-    judged = {"held-out CTs": batches_of(Pool.load(work.out / "judge.npz", "all"), "all")}
+    judged = {"held-out CTs": batches_of(pool_of(work.out, "judge", "all"), "all", work.device)}
     for case in work.cases:
         sample = config.sample if case.name.startswith("thorax") else replace(config.sample, start=NEAR_STARTS)
-        judged[case.name] = case_batches(case, sample, 48, seed=5)
+        judged[case.name] = case_batches(case, sample, 48, 5, work.device)
     row: dict[str, Any] = {"steps": steps, "told": variant.told, "samples": trainer.samples}
     row["seconds"] = round(trainer.seconds)
     row["loss"] = [entry["loss"] for entry in read_log(folder) if "loss" in entry][-1:]

@@ -20,14 +20,13 @@ from DeepReg2D3DLib.engine.xray_io import load_xray
 from DeepReg2D3DLib.evaluation.starts import truth_of
 from DeepReg2D3DLib.training.acquisition import Acquisitions, StartConfig
 from DeepReg2D3DLib.training.config import USUAL_XRAYS, SampleConfig
-from DeepReg2D3DLib.training.maker import batch_of, slots_of
+from DeepReg2D3DLib.training.maker import XRAYS_AT_ONCE, batch_of, slots_of
 from DeepReg2D3DLib.training.samples import SampleBatch, SampleMaker, TrainingVolume
 from DeepReg2D3DLib.training.simulator import IDEAL, XraySettings, draw_xray_recipe, simulate_xray
 from DeepReg2D3DLib.training.sources import training_volume
 from DeepReg2D3DLib.training.volumes import load_prepared, prepare_volume
 from torch import Tensor
 
-AT_ONCE = 4
 XRAYS: dict[str, XraySettings] = {
     "all": USUAL_XRAYS,
     "no-energies": replace(USUAL_XRAYS, spectrum=IDEAL.spectrum),
@@ -60,11 +59,16 @@ class Pool:
         part.replace(path)
 
     @classmethod
-    def load(cls, path: Path, variant: str) -> Pool:
-        """The pool with the images of one variant."""
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files if ":" not in name}
-            return cls(arrays, {variant: (stored[f"x:{variant}"], stored[f"m:{variant}"])})
+    def load(cls, paths: Sequence[Path], variant: str) -> Pool:
+        """The pool with the images of one variant; one that was made in parts is joined."""
+        parts = []
+        for path in paths:
+            with np.load(path, allow_pickle=False) as stored:
+                wanted = {f"x:{variant}", f"m:{variant}"}
+                parts.append({name: stored[name] for name in stored.files if ":" not in name or name in wanted})
+        arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        pictures = arrays.pop(f"x:{variant}"), arrays.pop(f"m:{variant}")
+        return cls(arrays, {variant: pictures})
 
 
 class PoolSource:
@@ -75,68 +79,81 @@ class PoolSource:
 
     def batch(self, xrays: int, generator: torch.Generator) -> SampleBatch:
         """See ``SampleSource``."""
-        drawn = torch.randperm(len(self.pool), generator=generator)[:xrays].numpy()
+        drawn = torch.randperm(len(self.pool), generator=generator, device=generator.device)[:xrays].cpu().numpy()
         slots = {name: array[drawn] for name, array in self.pool.arrays.items()}
         return batch_of(slots | {"xray": self.xray[drawn], "mask": self.mask[drawn]}, generator.device)
 
 
 @torch.no_grad()
-def make_pool(volumes: Sequence[Path], config: SampleConfig, variants: Iterable[str], xrays: int, seed: int) -> Pool:
-    """``xrays`` X-rays, as many of each volume, in every variant."""
+def make_pool(
+    volumes: Sequence[Path],
+    config: SampleConfig,
+    variants: Iterable[str],
+    xrays: int,
+    seed: int,
+    device: torch.device | str = "cpu",
+) -> Pool:
+    """``xrays`` X-rays (or a few more: whole batches), as many of each volume, in every variant, rendered on
+    ``device``."""
     maker = SampleMaker(config, IDEAL)
     names = list(variants)
+    at_once = XRAYS_AT_ONCE[torch.device(device).type]
     collected: dict[str, list[np.ndarray]] = {}
     pictures: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {name: [] for name in names}
-    for volume, count, number in _shares(volumes, xrays):
-        generator = torch.Generator().manual_seed(seed * 1_000_003 + number)
+    for volume, count, number in _shares(volumes, xrays, device):
+        generator = torch.Generator(device).manual_seed(seed * 1_000_003 + number)
         made = 0
         while made < count:
-            batch = maker.make(volume, AT_ONCE, generator)
+            batch = maker.make(volume, at_once, generator)
             if not bool(batch.valid.any(-1).all()):
                 continue
             for slot in slots_of(batch):
                 for name, array in slot.items():
                     if name not in ("xray", "mask"):
                         collected.setdefault(name, []).append(array)
+            first = slice(None, None, config.starts_per_xray)
+            paths = volume.materials(batch.truth[first], batch.intrinsics[first], (config.rows, config.columns))
             for name in names:
-                pictures[name] += _variant(volume, batch, config, XRAYS[name], seed * 7919 + number * 101 + made)
-            made += AT_ONCE
+                pictures[name] += _variant(paths, XRAYS[name], seed * 7919 + number * 101 + made)
+            made += at_once
     arrays = {name: np.stack(each) for name, each in collected.items()}
     return Pool(arrays, {name: tuple(np.stack(part) for part in zip(*pictures[name], strict=True)) for name in names})
 
 
-def _shares(volumes: Sequence[Path], xrays: int) -> Iterator[tuple[TrainingVolume, int, int]]:
-    """(volume, X-rays of it, its number): the whole, divided evenly, in steps of ``AT_ONCE``."""
-    done = 0
+def _shares(
+    volumes: Sequence[Path], xrays: int, device: torch.device | str
+) -> Iterator[tuple[TrainingVolume, int, int]]:
+    """(volume, X-rays of it, its number): the whole, divided evenly."""
     for number, path in enumerate(volumes):
-        upto = round(xrays * (number + 1) / len(volumes) / AT_ONCE) * AT_ONCE
-        yield training_volume(load_prepared(path)), upto - done, number
-        done = upto
+        count = xrays * (number + 1) // len(volumes) - xrays * number // len(volumes)
+        yield training_volume(load_prepared(path), device), count, number
 
 
-def _variant(
-    volume: TrainingVolume, batch: SampleBatch, config: SampleConfig, settings: XraySettings, seed: int
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The batch's X-rays once more, simulated with other settings."""
-    first = slice(None, None, config.starts_per_xray)
-    paths = volume.materials(batch.truth[first], batch.intrinsics[first], (config.rows, config.columns))
+def _variant(paths: Tensor, settings: XraySettings, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """X-rays of the materials' line integrals (M, 2, H, W), simulated with some settings."""
+    device = paths.device
     recipe = draw_xray_recipe(torch.Generator().manual_seed(seed), len(paths), settings)
-    image = simulate_xray(paths[:, :1], paths[:, 1:2], recipe, torch.Generator().manual_seed(seed))
-    return list(zip(image.line_integral[:, 0].half().numpy(), image.mask[:, 0].numpy(), strict=True))
+    generator = torch.Generator(device).manual_seed(seed)
+    image = simulate_xray(paths[:, :1], paths[:, 1:2], recipe.to(device), generator)
+    xrays, masks = image.line_integral[:, 0].half().cpu(), image.mask[:, 0].cpu()
+    return list(zip(xrays.numpy(), masks.numpy(), strict=True))
 
 
-def batches_of(pool: Pool, variant: str) -> list[SampleBatch]:
-    """A whole pool in order, for judging."""
+def batches_of(pool: Pool, variant: str, device: torch.device | str = "cpu") -> list[SampleBatch]:
+    """A whole pool in order, for judging on ``device``."""
     xray, mask = pool.images[variant]
     every = pool.arrays | {"xray": xray, "mask": mask}
+    at_once = XRAYS_AT_ONCE[torch.device(device).type]
     return [
-        batch_of({name: array[at : at + AT_ONCE] for name, array in every.items()})
-        for at in range(0, len(pool), AT_ONCE)
+        batch_of({name: array[at : at + at_once] for name, array in every.items()}, device)
+        for at in range(0, len(pool), at_once)
     ]
 
 
 @torch.no_grad()
-def case_batches(folder: Path, config: SampleConfig, starts: int, seed: int) -> list[SampleBatch]:
+def case_batches(
+    folder: Path, config: SampleConfig, starts: int, seed: int, device: torch.device | str = "cpu"
+) -> list[SampleBatch]:
     """Starts about the X-rays of a test case, which another program simulated or a real C-arm took; a batch a view.
 
     Its CT is prepared as an unvaried one of the training is; the image's longer side is ``config.columns`` pixels.
@@ -144,9 +161,10 @@ def case_batches(folder: Path, config: SampleConfig, starts: int, seed: int) -> 
     case = load_case(folder)
     truth, _ = truth_of(case)
     generator = torch.Generator().manual_seed(seed)
-    volume = training_volume(prepare_volume(load_volume(case.ct), generator, vary=False))
+    volume = training_volume(prepare_volume(load_volume(case.ct), generator, vary=False), device)
+    generator = torch.Generator(device).manual_seed(seed)
     maker = SampleMaker(replace(config, starts_per_xray=starts))
-    centre = volume.surface.points.mean(0).to(torch.float64)
+    centre = volume.surface.points.mean(0).to("cpu", torch.float64)
     batches = []
     for view in load_geometry(case.geometry):
         xray = load_xray(view.image, view.camera, view.image_kind, view.frame)
@@ -154,8 +172,10 @@ def case_batches(folder: Path, config: SampleConfig, starts: int, seed: int) -> 
         xray = xray.resized(round(scale * xray.camera.columns), round(scale * xray.camera.rows))
         pose = xray.camera.ct_to_camera(truth)
         depth: Tensor = (pose[:3, :3] @ centre + pose[:3, 3])[2]
-        acquired = Acquisitions(pose[None], xray.camera.intrinsics[None], depth[None], torch.tensor([False]))
-        batches.append(maker.with_starts(volume, acquired, xray.line_integral, xray.mask, generator))
+        acquired = (pose[None], xray.camera.intrinsics[None], depth[None], torch.tensor([False]))
+        moved = Acquisitions(*(each.to(device) for each in acquired))
+        images = xray.line_integral.to(device), xray.mask.to(device)
+        batches.append(maker.with_starts(volume, moved, *images, generator))
     return batches
 
 
