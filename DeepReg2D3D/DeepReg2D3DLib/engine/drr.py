@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -14,8 +15,8 @@ from .volume import Volume, attenuation_of
 # Below this attenuation per mm (-950 HU) a margin of the volume counts as air and is cropped.
 AIR_PER_MM = 0.001
 
-# Look-ups held at a time: on a CPU so many that their coordinates stay in the cache, on a GPU as many as 64 MB allow.
-_SAMPLES = {"cpu": 262_144, "cuda": 2_000_000}
+# Look-ups held at a time: on a CPU so many that their coordinates stay in the cache, on a GPU as many as 200 MB allow.
+_SAMPLES = {"cpu": 262_144, "cuda": 16_000_000}
 # A copy of the volume whose planes across i lie together in memory is kept up to this size, made anew slab by slab
 # beyond it.
 _KEPT_COPY_BYTES = 320 * 2**20
@@ -57,6 +58,8 @@ class DrrRenderer:
         self.volume = volume
         self.dtype = volume.dtype if volume.dtype == torch.float64 else torch.float32
         self._across_i: Tensor | None = None
+        # A ray that advances less than this along its axis runs along the planes.
+        self._least_advance = 1e-3 / float(self.ijk_to_ct[:3, :3].norm(dim=0).max())
 
     @classmethod
     def from_volume(
@@ -98,8 +101,8 @@ class DrrRenderer:
         if self._occupancy.box is None or batch == 0:
             return image
         with torch.no_grad():
-            to_pixels = k @ torch.cat([axes, first_voxel[..., None]], -1)
-            sectors = find_sectors(to_pixels, to_directions, self._occupancy.box, size)
+            to_pixels = (k @ torch.cat([axes, first_voxel[..., None]], -1)).numpy()
+            sectors = find_sectors(to_pixels, to_directions.detach().numpy(), self._occupancy.box, size)
         for group in self._groups(sectors):
             items = [sector.item for sector in group]
             part, r, c = self._render(group, to_pixels[items], source[items], to_directions[items], to_rays[items])
@@ -140,7 +143,7 @@ class DrrRenderer:
         return self._across_i
 
     def _render(
-        self, group: list[Sector], to_pixels: Tensor, source: Tensor, to_directions: Tensor, to_rays: Tensor
+        self, group: list[Sector], to_pixels: np.ndarray, source: Tensor, to_directions: Tensor, to_rays: Tensor
     ) -> tuple[Tensor, int, int]:
         """Images (n, C, h, w) of the sectors of a group over their common rectangle, with its first row and column."""
         axis = group[0].axis
@@ -151,7 +154,7 @@ class DrrRenderer:
         # The part of each plane's voxel of length that lies before the source.
         index = torch.arange(count, dtype=torch.float64)
         weights = (signs[:, None] * (index - source[:, axis, None]) + 0.5).clamp(0, 1)
-        ahead = (weights > 0).any(0)
+        ahead = (weights > 0).any(0).numpy()
         area = len(group) * (r1 - r0) * (c1 - c0)
         if self._one_by_one:
             at_once, samples = max(8, torch.get_num_threads()), self._samples
@@ -172,7 +175,8 @@ class DrrRenderer:
             samples,
             None if mask is None else mask.any(0),
         )
-        whole = all(bool((weights[:, slab.first : slab.last] == 1).all()) for slab in slabs)
+        full = (weights == 1).all(0).tolist()
+        whole = all(all(full[slab.first : slab.last]) for slab in slabs)
 
         # Everything on the grid is a ratio of functions linear in the pixel, counted from the middle of the rectangle
         # so that float32 holds them well.
@@ -192,11 +196,10 @@ class DrrRenderer:
         lead, ray_x, ray_y, ray_z, x, step_x, y, step_y = on_rows[..., :, None] + on_columns[..., None, :]
 
         # Pixels of other sectors may run along the planes; where they do in the shared rectangle they see nothing here.
-        floor = 1e-3 / float(self.ijk_to_ct[:3, :3].norm(dim=0).max())
         forward = signs.to(lead)[:, None, None]
-        valid = lead * forward > floor
+        valid = lead * forward > self._least_advance
         if mask is not None:
-            valid = valid & mask.to(self.device)
+            valid = valid & torch.from_numpy(mask).to(self.device)
         inverse = torch.where(valid, lead, forward).reciprocal()
         origin = torch.stack([x, y], -1) * inverse[..., None]
         slope = torch.stack([step_x, step_y], -1) * inverse[..., None]
@@ -211,11 +214,11 @@ def _union(group: list[Sector]) -> tuple[tuple[int, int], tuple[int, int]]:
     return rows, (min(s.columns[0] for s in group), max(s.columns[1] for s in group))
 
 
-def _masks(group: list[Sector], rows: tuple[int, int], columns: tuple[int, int]) -> Tensor:
+def _masks(group: list[Sector], rows: tuple[int, int], columns: tuple[int, int]) -> np.ndarray:
     """(n, rows, columns) bool: which pixels of the common rectangle belong to each sector."""
-    masks = torch.zeros(len(group), rows[1] - rows[0], columns[1] - columns[0], dtype=torch.bool)
+    masks = np.zeros((len(group), rows[1] - rows[0], columns[1] - columns[0]), dtype=bool)
     for mask, sector in zip(masks, group, strict=True):
         (r0, r1), (c0, c1) = sector.rows, sector.columns
-        own = mask[r0 - rows[0] : r1 - rows[0], c0 - columns[0] : c1 - columns[0]]
-        own.copy_(torch.ones_like(own) if sector.mask is None else sector.mask)
+        inside = slice(r0 - rows[0], r1 - rows[0]), slice(c0 - columns[0], c1 - columns[0])
+        mask[inside] = True if sector.mask is None else sector.mask
     return masks

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -14,19 +15,21 @@ def kernel_radius(sigma: float) -> int:
     return max(1, math.ceil(2.0 * sigma)) if sigma > 0 else 0
 
 
-def gaussian_kernel(sigma: float) -> Tensor:
-    """Weights (2 r + 1,) of a Gaussian with a standard deviation of ``sigma`` samples, sum 1."""
+@lru_cache(maxsize=64)
+def gaussian_kernel(sigma: float, device: torch.device | None = None) -> Tensor:
+    """Weights (2 r + 1,) of a Gaussian with a standard deviation of ``sigma`` samples, sum 1; not to be changed."""
     radius = kernel_radius(sigma)
-    x = torch.arange(-radius, radius + 1, dtype=torch.float32)
-    kernel = torch.exp(-0.5 * (x / sigma) ** 2)
-    return kernel / kernel.sum()
+    with torch.inference_mode(False):  # kept for others, who may want gradients through what they filter
+        x = torch.arange(-radius, radius + 1, dtype=torch.float32)
+        kernel = torch.exp(-0.5 * (x / sigma) ** 2)
+        return (kernel / kernel.sum()).to(device)
 
 
 def smoothed(image: Tensor, sigma: float) -> Tensor:
     """Image (B, C, H, W) filtered with a Gaussian of ``sigma`` pixels, repeating the border; 0 leaves it as it is."""
     if sigma <= 0:
         return image
-    kernel = gaussian_kernel(sigma).to(image)
+    kernel = gaussian_kernel(sigma, image.device).to(image)
     radius = len(kernel) // 2
     channels = image.shape[1]
     along_u = kernel.reshape(1, 1, 1, -1).expand(channels, 1, 1, -1)

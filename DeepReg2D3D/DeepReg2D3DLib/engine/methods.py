@@ -28,7 +28,7 @@ from .networks import PointFlow
 from .patch_matching import FlowCentredMatching, PatchMatching
 from .point_matching import PointFlowMatching
 from .weighting import LearnedWeights
-from .weights import MissingWeights, network_loader, read_manifest
+from .weights import MissingWeights, files_state, network_loader, read_manifest
 
 
 @dataclass(frozen=True)
@@ -100,10 +100,14 @@ METHODS: dict[str, MethodBuilder] = {
 }
 """Builders by name, from what loads their networks. A builder raises InputError when its weights are missing."""
 METHOD_NAMES = tuple(METHODS)
+MOST_KEPT = 2
+_KEPT: list[tuple[tuple, Method]] = []
+"""The methods asked for last, the latest first, with what they were made of. Registration after registration uses the
+same one: its networks are loaded, and what a GPU recorded of them is there."""
 
 
 def get_method(name: str, device: torch.device | str = "cpu", weights: Path | None = None) -> Method:
-    """The method of a name, its networks on ``device``.
+    """The method of a name, its networks on ``device``; the same object again while the files of weights are the same.
 
     weights: a folder of networks that stand in for the installed ones of the same name (those adapted to one CT).
     Raises InputError for an unknown name, for a learned method without trained weights, naming ``--method dppc``, and
@@ -111,6 +115,17 @@ def get_method(name: str, device: torch.device | str = "cpu", weights: Path | No
     """
     if name not in METHODS:
         raise InputError(f"Unknown method '{name}'. Known methods: {', '.join(METHODS)}.")
+    folders = (None,) if weights is None else (None, weights)
+    key = (name, str(torch.device(device)), *((str(folder), files_state(folder)) for folder in folders))
+    for known, method in _KEPT:
+        if known == key:
+            return method
+    method = _built(name, device, weights)
+    _KEPT[:] = [(key, method), *_KEPT[: MOST_KEPT - 1]]
+    return method
+
+
+def _built(name: str, device: torch.device | str, weights: Path | None) -> Method:
     load = network_loader(torch.device(device), weights)
     asked: list[str] = []
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from .camera import project
 from .correspondences import CorrespondenceFinder, Matches, Scene, no_matches
 from .image_gradient import image_gradient, smoothed
+from .networks.replay import Replay, padded_map, padded_points, padded_side
 from .poses import transform_points, transform_vectors
 
 
@@ -47,6 +48,7 @@ class PatchMatching:
 
     def __init__(self, settings: PatchSettings | None = None) -> None:
         self.settings = settings or PatchSettings()
+        self._replays: dict[int, Replay] = {}  # by how far they reach
 
     def find(self, scene: Scene) -> Matches:
         """Matches along the normals within ``scene.progress.search_px`` of where the points are drawn now."""
@@ -58,17 +60,44 @@ class PatchMatching:
             return no_matches(scene)
         settings = self.settings
         found, valid = scene.xray.gradient(settings.smoothing)
-        templates = self._templates(scene)
-        along, weights, doubt = patch_matches(centres, scene.normals, templates, found, valid, search_px, settings)
+        reach = max(2, round(search_px))
+        if scene.drr.device.type != "cpu" and self._layer_share(scene) == 0:
+            along, weights, doubt = self._padded(scene, centres, found, valid, reach)
+        else:
+            templates = self._templates(scene)
+            along, weights, doubt = patch_matches(centres, scene.normals, templates, found, valid, reach, settings)
         flow = centres - scene.contour.pixels + along[:, None] * scene.normals
         return Matches.from_flow(scene.contour, flow, weights, doubt)
+
+    def _layer_share(self, scene: Scene) -> float:
+        return self.settings.layer_share if scene.progress.fraction < self.settings.layered_until else 0.0
+
+    def _padded(
+        self, scene: Scene, centres: Tensor, found: Tensor, valid: Tensor, reach: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """``patch_matches`` with points and images of a few sizes only: what a GPU recorded of it serves again."""
+        settings, half = self.settings, self.settings.half_size
+
+        def steps(whole: Tensor, gradient: Tensor, allowed: Tensor, *points: Tensor) -> tuple[Tensor, ...]:
+            at, pixels, normals, counted = (each[0] for each in points)
+            templates = unit_patches(sample_patches(whole, pixels, normals, half, half))
+            return patch_matches(at, normals, templates, gradient, allowed, reach, settings, counted)
+
+        side = padded_side(scene.size)
+        whole = image_gradient(scene.drr, settings.smoothing)
+        points = (centres, scene.contour.pixels, scene.normals, torch.ones_like(centres[:, 0]))
+        answers = self._replays.setdefault(reach, Replay(steps))(
+            *(padded_map(each, side) for each in (whole, found, valid)),
+            *(padded_points(each.to(whole)[None]) for each in points),
+        )
+        return tuple(each[: len(centres)] for each in answers)
 
     def _templates(self, scene: Scene) -> Tensor:
         """Patches (M, A, B, 2) of the expected gradient around every contour point, in the frame of its normal."""
         settings = self.settings
         half = settings.half_size
         whole = image_gradient(scene.drr, settings.smoothing)
-        layer_share = settings.layer_share if scene.progress.fraction < settings.layered_until else 0.0
+        layer_share = self._layer_share(scene)
         templates = torch.zeros(len(scene.contour), 2 * half + 1, 2 * half + 1, 2, device=whole.device)
         if layer_share < 1:
             patches = sample_patches(whole, scene.contour.pixels, scene.normals, half, half)
@@ -110,16 +139,18 @@ def patch_matches(
     templates: Tensor,
     gradient: Tensor,
     valid: Tensor,
-    search_px: float,
+    reach: int,
     settings: PatchSettings,
+    counted: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Offsets (M,) along the normals in pixels, heuristic weights (M,), and doubt (M,) in place of a log-scale.
 
     centres, normals (M, 2); templates (M, A, A, 2) in the frames of the normals; gradient and ``valid`` of the X-ray as
-    in ``match_scores``. Doubt, for weight networks, is 0 for a sure match and about 4 for a useless one.
+    in ``match_scores``, as ``reach`` and ``counted``. Doubt, for weight networks, is 0 for a sure match and about 4 for
+    a useless one.
     """
-    reach = max(2, round(search_px))
-    scores = match_scores(centres, normals, templates, gradient, valid, reach, settings.half_size, settings.least_valid)
+    half, least_valid = settings.half_size, settings.least_valid
+    scores = match_scores(centres, normals, templates, gradient, valid, reach, half, least_valid, counted)
     offset, height, rival = best_offsets(scores, settings.rival_distance)
     distinctness = ((height - rival) / height.clamp_min(1e-6)).clamp(0, 1)
     strength = (height - settings.threshold).clamp_min(0) / (1 - settings.threshold)
@@ -182,7 +213,9 @@ def sample_patches(gradient: Tensor, pixels: Tensor, normals: Tensor, along: int
 def _patch_grid(pixels: Tensor, normals: Tensor, along: int, across: int, size: tuple[int, int]) -> Tensor:
     """Sampling grid (M, 2 along + 1, 2 across + 1, 2) in the coordinates of ``grid_sample`` with aligned corners."""
     rows, columns = size
-    scale = torch.tensor([2.0 / max(columns - 1, 1), 2.0 / max(rows - 1, 1)], dtype=pixels.dtype, device=pixels.device)
+    scale_u, scale_v = 2.0 / max(columns - 1, 1), 2.0 / max(rows - 1, 1)
+    # By arithmetic on the device: nothing has to be brought there.
+    scale = scale_u + (scale_v - scale_u) * torch.arange(2, dtype=pixels.dtype, device=pixels.device)
     a = torch.arange(-along, along + 1, dtype=pixels.dtype, device=pixels.device)[None, :, None]
     b = torch.arange(-across, across + 1, dtype=pixels.dtype, device=pixels.device)[None, :, None]
     tangents = torch.stack([-normals[:, 1], normals[:, 0]], dim=-1)
@@ -199,11 +232,13 @@ def match_scores(
     reach: int,
     half: int,
     least_valid: float,
+    counted: Tensor | None = None,
 ) -> Tensor:
     """Normalised gradient correlations (M, 2 reach + 1) of templates (M, A, A, 2) at offsets -reach .. reach.
 
     gradient (1, 2, H, W) of the X-ray, zero where it is not ``valid`` (1, 1, H, W). Only valid pixels count, on both
-    sides of the quotient; -1 where fewer than ``least_valid`` of the patch are.
+    sides of the quotient; -1 where fewer than ``least_valid`` of the patch are. counted: (M,) of ones, and zeros for
+    padding, whose normals are zero; None: all.
     """
     line = torch.exp(-0.5 * (torch.arange(-half, half + 1, device=pixels.device) / (0.7 * half)) ** 2)
     total = line.sum() ** 2
@@ -227,17 +262,20 @@ def match_scores(
         product.baddbmm_(strip[:, a : a + offsets], weighted[:, a, :, None])
     product = product[..., 0]
     template_energy = energy_of_template.sum((1, 2))[:, None].repeat(1, offsets)
-    cut = (allowed < 1 - 1e-5).flatten(1).any(1).nonzero()[:, 0]
-    if len(cut) > 0:
+    # Few patches are cut off; where counting them would make a GPU wait, all are treated as if they were.
+    some = pixels.device.type == "cpu"
+    cut = (allowed < 1 - 1e-5).flatten(1).any(1).nonzero()[:, 0] if some else slice(None)
+    if not some or len(cut) > 0:
         energy, seen = energy_of_template[cut], allowed[cut]
-        found = energy.new_zeros(len(cut), offsets, 1)
+        found = energy.new_zeros(len(energy), offsets, 1)
         for a in range(2 * half + 1):
             found.baddbmm_(seen[:, a : a + offsets], energy[:, a, :, None])
         template_energy[cut] = found[..., 0]
     energy_of_strip = along * along + across * across
     strip_energy, share = windowed(energy_of_strip), windowed(allowed)
     # A flat piece of the X-ray correlates with anything: a floor relative to the image keeps noise out.
-    floor = 1e-3 * energy_of_strip.mean() * total
+    mean = energy_of_strip.mean() if counted is None else energy_of_strip.mean((1, 2)).sum() / counted.sum()
+    floor = 1e-3 * mean * total
     scores = product / (template_energy * (strip_energy + floor)).clamp_min(1e-20).sqrt()
     return torch.where(share >= least_valid * total, scores, torch.full_like(scores, -1.0))
 

@@ -24,6 +24,7 @@ from .region import depth_of, level_xray, pixel_at_depth, region_of_interest
 from .setup import RegistrationSetup
 from .xray import XRay
 
+PATCHES = PatchMatching()
 CONTOUR_TOLERANCE = 0.1
 """|cos| between gradient and viewing ray: 6 degrees."""
 
@@ -70,13 +71,12 @@ def steps_from(
     setup: RegistrationSetup, xrays: Sequence[XRay], ct_to_world: Tensor, look: Look, steps: int, damping: float
 ) -> Tensor | None:
     """Where ``steps`` steps lead from a pose (4, 4); None where they lead out of the picture or nothing matches."""
-    finder = PatchMatching()
     pose = ct_to_world
     try:
         parts = [part_at(setup, xray, pose, look) for xray in xrays]
         for _ in range(steps):
             scenes = [scene_at(setup, part, pose, look) for part in parts]
-            matches = [finder.find(scene) for scene in scenes]
+            matches = [PATCHES.find(scene) for scene in scenes]
             motion, _ = solve_motion(joint_system(scenes, matches, pose), SolverSettings(damping=damping))
             pose = check_rigid(motion @ pose, "The pose after a step")
     except (DegenerateError, InputError):  # InputError: a step to where no pose can be

@@ -172,10 +172,12 @@ def solve_ppc(system: PpcSystem, settings: SolverSettings | None = None) -> PpcS
     settings = settings or SolverSettings()
     rows, right, prior = system.rows, system.right, system.weights
     unknowns, hessian, total = _least_squares(rows, right, prior, settings.damping)
-    weights, scale = prior, _scale(rows, right, unknowns, prior, settings)
-    for _ in range(settings.robust_iterations):
-        residuals = (rows @ unknowns[..., None]).squeeze(-1) - right
-        scale = _scale(rows, right, unknowns, prior, settings)
+    weights, residuals = prior, (rows @ unknowns[..., None]).squeeze(-1) - right
+    scale = _scale(residuals, prior, settings)
+    for iteration in range(settings.robust_iterations):
+        if iteration > 0:
+            residuals = (rows @ unknowns[..., None]).squeeze(-1) - right
+            scale = _scale(residuals, prior, settings)
         spread = (settings.cutoff * scale)[..., None]
         weights = prior * torch.exp(-0.5 * (residuals.detach() / spread) ** 2)
         unknowns, hessian, total = _least_squares(rows, right, weights, settings.damping)
@@ -190,10 +192,10 @@ def solve_ppc(system: PpcSystem, settings: SolverSettings | None = None) -> PpcS
     return PpcSolution(unknowns, residuals, weights, covariance, scale)
 
 
-def _scale(rows: Tensor, right: Tensor, unknowns: Tensor, weights: Tensor, settings: SolverSettings) -> Tensor:
-    """Robust standard deviation (...) of the residuals in mm, constant for autograd."""
-    residuals = ((rows @ unknowns[..., None]).squeeze(-1) - right).detach().abs()
-    return (1.4826 * weighted_median(residuals, weights.detach())).clamp_min(settings.residual_floor)
+def _scale(residuals: Tensor, weights: Tensor, settings: SolverSettings) -> Tensor:
+    """Robust standard deviation (...) of the residuals (..., N) in mm, constant for autograd."""
+    typical = weighted_median(residuals.detach().abs(), weights.detach())
+    return (1.4826 * typical).clamp_min(settings.residual_floor)
 
 
 def _least_squares(rows: Tensor, right: Tensor, weights: Tensor, damping: float) -> tuple[Tensor, Tensor, Tensor]:

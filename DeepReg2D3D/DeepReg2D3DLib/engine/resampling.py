@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 _BLOCK = 32
-"""New samples that one matrix product makes."""
+"""New samples that one matrix product makes on a CPU; a GPU makes all at once."""
 _COARSER = 1.001  # steps that differ from 1 by rounding alone do not blur
 
 
@@ -34,8 +34,9 @@ class Taps:
         old = values.reshape(math.prod(before), values.shape[axis], math.prod(after))
         count = len(self.indices)
         result = torch.empty(old.shape[0], count, old.shape[2], dtype=torch.float32, device=values.device)
-        for first in range(0, count, _BLOCK):
-            last = min(first + _BLOCK, count)
+        block = _BLOCK if values.device.type == "cpu" else max(count, 1)
+        for first in range(0, count, block):
+            last = min(first + block, count)
             low, matrix = self._matrix(first, last)
             matrix = matrix.to(values.device)
             run = old[:, low : low + matrix.shape[1]].to(torch.float32)

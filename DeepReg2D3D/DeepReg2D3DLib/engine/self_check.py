@@ -15,8 +15,7 @@ from torch import Tensor
 from .correspondences import Matches, Scene
 from .errors import DegenerateError
 from .joint_system import contour_centre, joint_system
-from .patch_matching import PatchMatching
-from .patch_steps import Look, part_at, scene_at, steps_from
+from .patch_steps import PATCHES, Look, part_at, scene_at, steps_from
 from .poses import invert_pose, motion_about, transform_points
 from .ppc import SolverSettings, solve_ppc
 from .region import depth_of
@@ -152,8 +151,7 @@ class _Fine:
     @classmethod
     def at(cls, setup: RegistrationSetup, xrays: Sequence[XRay], pose: Tensor) -> _Fine | None:
         scenes = [scene_at(setup, part_at(setup, xray, pose, FINE), pose, FINE) for xray in xrays]
-        finder = PatchMatching()
-        matches = [finder.find(scene) for scene in scenes]
+        matches = [PATCHES.find(scene) for scene in scenes]
         centre = contour_centre(scenes, pose)
         if min(int((found.weights > 0.01).sum()) for found in matches) < 6:
             return None

@@ -30,14 +30,18 @@ def away_from_box_edges(
     before = seen[..., 2] > 1.0
     v = torch.arange(rows, dtype=torch.float32, device=pixels.device)[:, None]
     u = torch.arange(columns, dtype=torch.float32, device=pixels.device)
+    first, second = (list(ends) for ends in zip(*BOX_EDGES, strict=True))
+    begins, lines = pixels[:, first], pixels[:, second] - pixels[:, first]  # (B, 12, 2)
+    units = lines / lines.square().sum(-1, keepdim=True).clamp_min(1e-6)
+    drawn = before[:, first] & before[:, second]
     mask = torch.ones(len(pixels), rows, columns, dtype=torch.bool, device=pixels.device)
-    for first, second in BOX_EDGES:
-        start = pixels[:, first, :, None, None]
-        along = pixels[:, second, :, None, None] - start
-        from_u, from_v = u - start[:, 0], v - start[:, 1]  # (B, 1, W) and (B, H, 1): whole images only where they meet
-        unit = along / (along * along).sum(1, keepdim=True).clamp_min(1e-6)
-        share = (from_u * unit[:, 0] + from_v * unit[:, 1]).clamp_(0, 1)
-        gap_u, gap_v = from_u - share * along[:, 0], from_v - share * along[:, 1]
+    together = len(BOX_EDGES) if pixels.device.type != "cpu" else 1  # a GPU has room, a CPU's cache has not
+    for edges in range(0, len(BOX_EDGES), together):
+        start, along, unit = (each[:, edges : edges + together, :, None, None] for each in (begins, lines, units))
+        # (B, E, 1, W) and (B, E, H, 1): whole images only where they meet
+        from_u, from_v = u - start[:, :, 0], v - start[:, :, 1]
+        share = (from_u * unit[:, :, 0] + from_v * unit[:, :, 1]).clamp_(0, 1)
+        gap_u, gap_v = from_u - share * along[:, :, 0], from_v - share * along[:, :, 1]
         near = gap_u.square_().add_(gap_v.square_()) < distance * distance
-        mask &= ~(near & (before[:, first] & before[:, second])[:, None, None])
+        mask &= ~(near & drawn[:, edges : edges + together, None, None]).any(1)
     return mask[:, None]

@@ -14,6 +14,7 @@ from .contours import image_normals
 from .correspondences import Matches, Scene
 from .flow_matching import seen_in
 from .networks.flow_protocol import sample_at_points
+from .networks.replay import Replay, padded_points
 
 FEATURES = 10
 _FLOW_UNIT = 8.0  # pixels: typical displacement at the capture resolution
@@ -66,6 +67,7 @@ class LearnedWeights:
 
     def __init__(self, network: nn.Module) -> None:
         self.network = network
+        self._replay = Replay(lambda points, features, counted: (self.network(points, features, counted),))
 
     def weigh(self, scene: Scene, matches: Matches) -> Tensor:
         """See ``Weighting``; what the finder gave no weight at all keeps none."""
@@ -86,5 +88,13 @@ class LearnedWeights:
                 drr,
                 xray,
             )
-            weights = self.network(points, features)[0].clone()
+            weights = self._found(points, features)[0].clone()
         return torch.where(matches.weights > 0, weights.to(matches.weights), torch.zeros_like(matches.weights))
+
+    def _found(self, points: Tensor, features: Tensor) -> Tensor:
+        """The network's weights (1, N); on a GPU of sets of a few sizes only, so that recorded steps serve again."""
+        if points.device.type == "cpu":
+            return self.network(points, features)
+        count = points.shape[1]
+        counted = torch.ones(1, count, dtype=torch.bool, device=points.device)
+        return self._replay(*(padded_points(each) for each in (points, features, counted)))[0][:, :count]

@@ -53,6 +53,15 @@ def read_manifest(folder: Path | None = None) -> dict[str, Any]:
         raise InputError(f"{path}: the list of network weights cannot be read ({error}). {_mend(folder)}") from error
 
 
+def files_state(folder: Path | None = None) -> tuple[tuple[str, int, int], ...]:
+    """Name, size and time of every file in a folder of weights (None: the installed ones): others where one changed."""
+    folder = folder or models_dir()
+    if not folder.is_dir():
+        return ()
+    found = [(path.name, path.stat()) for path in sorted(folder.iterdir()) if path.is_file()]
+    return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in found)
+
+
 def load_network(name: str, device: torch.device | str = "cpu", folder: Path | None = None) -> nn.Module:
     """The trained network of a name, in evaluation mode on ``device``, in float32.
 

@@ -67,12 +67,8 @@ class XRay:
             return self
         down, across = resized_taps(self.camera.rows, rows), resized_taps(self.camera.columns, columns)
 
-        def resample(values: Tensor) -> Tensor:
-            return across.apply(down.apply(values, -2), -1)
-
-        share = resample(self.mask.to(torch.float32))
-        valid = resample(self.line_integral * self.mask)
-        plain = resample(self.line_integral)
+        given = torch.cat([self.mask.to(torch.float32), self.line_integral * self.mask, self.line_integral], 1)
+        share, valid, plain = across.apply(down.apply(given, -2), -1).split(1, dim=1)
         image = torch.where(share > 1e-3, valid / share.clamp(min=1e-3), plain)
         return XRay(image, share >= 0.5, self.camera.resized(columns, rows), self.name)
 

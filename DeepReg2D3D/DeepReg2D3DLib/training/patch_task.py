@@ -15,7 +15,7 @@ from ..engine.patch_matching import PatchSettings, patch_matches, sample_patches
 from .samples import SampleBatch
 from .tasks import NetworkInput
 
-SEARCH_PX = 12.0
+SEARCH_PX = 12
 
 
 class PatchTask:

@@ -73,11 +73,13 @@ def edge_profiles(
     points: Tensor,
     normals: Tensor,
     settings: ProfileSettings,
+    valid: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Profiles (B, N, scales * CHANNELS, 2 reach + 1) and the DRR's own gradient along the normal (B, N, scales).
 
     drr, xray: pyramids of ``edge_pyramid``. size: (rows, columns) of the image. points, normals: (B, N, 2), pixels.
-    Offsets count from the point along the normal, in steps of 2^l pixels at scale l.
+    valid: (B, N) bool, the points that say how strong edges are on average; None: all. Offsets count from the point
+    along the normal, in steps of 2^l pixels at scale l.
     """
     s = settings
     batch, count = points.shape[:2]
@@ -87,7 +89,8 @@ def edge_profiles(
     window_across = torch.exp(-0.5 * (across / (1.4 * s.across)) ** 2)
     length, width, patch, offsets = len(along), len(across), 2 * s.along + 1, 2 * s.reach + 1
     tangents = torch.stack([-normals[..., 1], normals[..., 0]], dim=-1)
-    shape = points.new_tensor([size[1], size[0]])
+    shape = size[1] + (size[0] - size[1]) * torch.arange(2, device=points.device, dtype=torch.float32)
+    counted = None if valid is None else valid.to(torch.float32)
     profiles, strengths = [], []
     for scale in range(s.scales):
         step = 2.0**scale
@@ -116,20 +119,28 @@ def edge_profiles(
         product = strip.new_zeros(batch * count, offsets, 1)
         for a in range(patch):
             product.baddbmm_(strip[:, a : a + offsets], weighted[:, a, :, None])
-        mean = energies.view(batch, -1).mean(1)
+        mean = _mean(energies.view(batch, count, offsets), counted)
         floor = _FLOOR * mean[:, None].expand(-1, count).reshape(-1, 1)
-        drr_floor = _FLOOR * energy.view(batch, -1).mean(1)[:, None].expand(-1, count).reshape(-1, 1)
+        own_mean = _mean(energy.view(batch, count, 1), counted)
+        drr_floor = _FLOOR * own_mean[:, None].expand(-1, count).reshape(-1, 1)
         score = product[..., 0] / ((energy + drr_floor) * (energies + floor)).clamp_min(1e-12).sqrt()
         middle_column = strip[:, s.along : -s.along].view(batch, count, offsets, 2, width)[..., s.across]
         slope = (middle_column * normals[:, :, None]).sum(-1)
         own = (template.view(batch, count, patch, 2, width)[:, :, s.along, :, s.across] * normals).sum(-1)
         weight = window_along.sum() * row.sum() / 2
         unit = (mean / weight).clamp_min(1e-12).sqrt()[:, None]
-        own_unit = (energy.view(batch, -1).mean(1) / weight).clamp_min(1e-12).sqrt()[:, None]
+        own_unit = (own_mean / weight).clamp_min(1e-12).sqrt()[:, None]
         slope = torch.tanh(0.5 * slope / unit[..., None])
         profiles.append(torch.stack([score.view(batch, count, offsets), slope, inside], dim=2))
         strengths.append(torch.tanh(0.5 * own / own_unit))
     return torch.cat(profiles, dim=2), torch.stack(strengths, dim=-1)
+
+
+def _mean(values: Tensor, counted: Tensor | None) -> Tensor:
+    """Mean (B,) of values (B, N, K) over the points that are ``counted`` (B, N); None: all."""
+    if counted is None:
+        return values.flatten(1).mean(1)
+    return (values.mean(2) * counted).sum(1) / counted.sum(1).clamp_min(1)
 
 
 def _stretch(size: tuple[int, int], scale: int, target: Tensor) -> Tensor | None:

@@ -128,7 +128,22 @@ class RigidFit:
         normal = weighted @ self.along
         trace = normal.diagonal(dim1=1, dim2=2).mean(1)
         ridge = (self.damping * trace + 1e-6)[:, None, None] * torch.eye(6, device=normal.device)
-        return torch.linalg.solve(normal + ridge, weighted @ along[..., None])
+        matrix, right = normal + ridge, weighted @ along[..., None]
+        if matrix.device.type == "cpu" or torch.is_grad_enabled():
+            return torch.linalg.solve(matrix, right)
+        return eliminated(matrix, right)
+
+
+def eliminated(matrix: Tensor, right: Tensor) -> Tensor:
+    """Solution (B, n, 1) of symmetric positive definite systems (B, n, n), (B, n, 1), by elimination without pivots:
+    steps that a GPU may record, which it may not with a library's solver."""
+    count = matrix.shape[-1]
+    both = torch.cat([matrix, right], -1)
+    unit = torch.eye(count, device=matrix.device, dtype=matrix.dtype)
+    for row in range(count):
+        pivot = both[:, row : row + 1] / both[:, row : row + 1, row : row + 1]
+        both = both - (both[:, :, row : row + 1] - unit[:, row : row + 1]) * pivot
+    return both[..., count:]
 
 
 class PointFlow(nn.Module):
@@ -168,17 +183,32 @@ class PointFlow(nn.Module):
 
         drr: (B, C, H, W); xray: (B, C, H, W), or (M, C, H, W) with ``xray_index`` (B,), or what ``encode`` gave.
         """
-        c = self.config
         encoded = xray if isinstance(xray, EncodedEdges) else self.encode(xray)
+        return self.follow(edge_pyramid(drr, self.config.scales), encoded, scene, iterations, xray_index)
+
+    def follow(
+        self,
+        drr: list[Tensor],
+        encoded: EncodedEdges,
+        scene: ContourScene,
+        iterations: int | None = None,
+        xray_index: Tensor | None = None,
+        only_valid: bool = False,
+    ) -> list[PointEstimate]:
+        """``forward`` from the edges of both images. With ``only_valid``, points that are not valid count for nothing
+        anywhere, and maps may be padded with zeros (``size`` is the padded one then): nothing here looks at a value or
+        moves to the CPU, so that a GPU may record it."""
+        c = self.config
         scene = scene._replace(pixels=scene.pixels.float(), normals=scene.normals.float())
         profiles, strengths = edge_profiles(
-            edge_pyramid(drr, c.scales),
+            drr,
             encoded.pyramid,
             xray_index,
             encoded.size,
             scene.pixels,
             scene.normals,
             c.profile,
+            scene.valid if only_valid else None,
         )
         profiles = profiles * scene.valid[..., None, None]
         fit = RigidFit(scene)

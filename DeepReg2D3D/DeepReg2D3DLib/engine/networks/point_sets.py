@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+_SPREADING = ((16, 0x030000FF), (8, 0x0300F00F), (4, 0x030C30C3), (2, 0x09249249))
 FAR = 1e6  # a distance beyond any in a normalised point set
 
 
@@ -53,10 +54,9 @@ def spread_points(points: Tensor, valid: Tensor, number: int) -> Tensor:
     valid, they repeat.
     """
     cells = ((points + 1) * 512).long().clamp(0, 1023)
-    key = torch.zeros(points.shape[:2], dtype=torch.int64, device=points.device)
-    for bit in range(10):
-        for axis in range(3):
-            key |= ((cells[..., axis] >> bit) & 1) << (3 * bit + axis)
+    for shift, kept in _SPREADING:  # the ten bits of each number, three places apart
+        cells = (cells | (cells << shift)) & kept
+    key = cells[..., 0] | (cells[..., 1] << 1) | (cells[..., 2] << 2)
     order = key.masked_fill(~valid, 1 << 31).argsort(dim=1, stable=True)
     count = valid.sum(dim=1, keepdim=True)
     steps = torch.arange(number, device=points.device).unsqueeze(0)

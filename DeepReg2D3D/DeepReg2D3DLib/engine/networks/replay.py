@@ -1,0 +1,94 @@
+"""What a GPU does again and again, recorded once and replayed.
+
+A network that looks at a few hundred points is several hundred small steps: launching them one by one takes many times
+longer than the GPU works on them. A CUDA graph holds them all, is launched at once, and needs no compiler.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+POINTS_STEP, PIXELS_STEP = 200, 32
+"""Sets of points and images are padded to multiples of these: what was recorded for one serves for many."""
+MOST_RECORDED = 8
+
+Steps = Callable[..., tuple[Tensor, ...]]
+
+
+class _Recorded:
+    """One graph, with the places that its inputs are copied to and its answers are read from."""
+
+    def __init__(self, function: Steps, given: tuple[Tensor, ...]) -> None:
+        self.given = tuple(each.clone() for each in given)
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
+            self.answers = function(*self.given)
+
+    def __call__(self, *given: Tensor) -> tuple[Tensor, ...]:
+        for place, values in zip(self.given, given, strict=True):
+            place.copy_(values)
+        self.graph.replay()
+        return tuple(answer.clone() for answer in self.answers)
+
+
+class Replay:
+    """Calls a function of tensors in inference mode; on a GPU replays it, from the second call with the same shapes on.
+
+    function: tensors to a tuple of tensors whose shapes follow from theirs; it looks at no value on the CPU and moves
+    nothing from or to it. A GPU that refuses to record is left to take the steps one by one.
+    """
+
+    def __init__(self, function: Steps) -> None:
+        self.function = function
+        self._known: dict[tuple, _Recorded | None] = {}  # None: called once, which also made everything ready
+        self._refused = False
+        self._lock = threading.Lock()  # a graph has one set of places for its inputs
+
+    @torch.inference_mode()
+    def __call__(self, *given: Tensor) -> tuple[Tensor, ...]:
+        """What the function answers, in tensors of the caller's own."""
+        if self._refused or given[0].device.type != "cuda":
+            return self.function(*given)
+        with self._lock:
+            return self._replayed(*given)
+
+    def _replayed(self, *given: Tensor) -> tuple[Tensor, ...]:
+        key = tuple((tuple(each.shape), each.dtype, each.device) for each in given)
+        if key not in self._known:
+            self._known[key] = None
+            if len(self._known) > MOST_RECORDED:
+                del self._known[next(iter(self._known))]
+            return self.function(*given)
+        recorded = self._known.pop(key)
+        if recorded is None:
+            try:
+                recorded = _Recorded(self.function, given)
+            except RuntimeError:
+                self._refused = True
+                self._known.clear()
+                return self.function(*given)
+        self._known[key] = recorded  # the one used last is the last to be forgotten
+        return recorded(*given)
+
+
+def padded_points(values: Tensor) -> Tensor:
+    """Values (B, N, ...) with zeros (or False) up to the next multiple of ``POINTS_STEP``."""
+    missing = -values.shape[1] % POINTS_STEP
+    if missing == 0:
+        return values
+    return torch.cat([values, values.new_zeros(values.shape[0], missing, *values.shape[2:])], 1)
+
+
+def padded_side(size: tuple[int, int]) -> int:
+    """Side of the square, a multiple of ``PIXELS_STEP``, that an image of (rows, columns) is padded to."""
+    return -(-max(size) // PIXELS_STEP) * PIXELS_STEP
+
+
+def padded_map(image: Tensor, side: int) -> Tensor:
+    """Map (B, C, H, W) with zeros on the right and below up to side x side."""
+    return F.pad(image, (0, side - image.shape[-1], 0, side - image.shape[-2]))
