@@ -16,7 +16,7 @@ import json
 import multiprocessing
 import os
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -155,15 +155,19 @@ def main() -> None:
         options.jobs, mp_context=multiprocessing.get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
     ) as pool:
         list(pool.map(made_pool, _missing_pools(options, volumes)))
-        for stage in (False, True):  # flow networks first: the others go on with them
-            asked = [
-                Work(n, options.out, options.samples, options.columns, cases, options.batch, options.device.type)
-                for n in names
-                if bool(VARIANTS[n].after) == stage
-            ]
-            running = {pool.submit(trained_and_judged, work): work for work in asked}
-            for done in as_completed(running):
-                name = running[done].name
+        running: dict[Future, str] = {}
+
+        def begin(after: str) -> None:
+            """The networks that go on with another one, or with none."""
+            for name in names:
+                if VARIANTS[name].after == after:
+                    given = (options.samples, options.columns, cases, options.batch, options.device.type)
+                    running[pool.submit(trained_and_judged, Work(name, options.out, *given))] = name
+
+        begin("")
+        while running:
+            for done in wait(running, return_when=FIRST_COMPLETED).done:
+                name = running.pop(done)
                 rows[name] = done.result()
                 print(line(name, rows[name]), flush=True)
                 write_report(
@@ -175,6 +179,7 @@ def main() -> None:
                     machine=machine(options.device),
                     rows={each: rows[each] for each in names if each in rows},
                 )
+                begin(name)
     print(f"written to {options.json}")
 
 
@@ -204,6 +209,7 @@ def _missing_pools(options: Any, volumes: Sequence[Path]) -> list[PoolWork]:
     """The parts of pools that are still to be made."""
     training = [path for path in volumes if path.name.startswith("train_")]
     held = [path for path in volumes if path.name.startswith("val_")]
+    needed = {"judge", *("plain" if VARIANTS[name].plain_cts else "varied" for name in options.only.split(","))}
     plain = [path for path in training if path.name.split("_")[1] < f"{_plain_count(options):04d}"]
     parts = [
         PoolWork(
@@ -221,6 +227,7 @@ def _missing_pools(options: Any, volumes: Sequence[Path]) -> list[PoolWork]:
             ("judge", held, ("all",), 96, 3, 1),
         )
         for number in range(count)
+        if name in needed
     ]
     return [part for part in parts if part.volumes and not part.path.is_file()]
 

@@ -33,14 +33,13 @@ from DeepReg2D3DLib.worker.session_files import camera_from_json
 from DeepReg2D3DLib.worker.subprocess_transport import SubprocessTransport
 from drr_peers import NanoDrr
 
-LIVE_PX = 256
-
 
 def main() -> None:
     """Measure, print one line a figure, write the report."""
     parser = parser_of(__doc__, "worker_benchmark.json")
     parser.add_argument("ct", nargs="?", type=Path, help="CT file (default: the sample's phantom)")
     parser.add_argument("--method", default="deep-iterative")
+    parser.add_argument("--live-size", type=int, default=256, help="pixels along the longer side of a live DRR")
     parser.add_argument("--presets", nargs="+", default=["fast", "accurate"])
     options = parsed(parser)
     if options.device.type == "cpu":
@@ -68,11 +67,11 @@ def main() -> None:
     seconds, sample = timed(client, lambda done: client.make_sample(done))
     note("sample", seconds, "s")
     note("CT loaded", load(client, sample, options.ct), "s")
-    peer = nanodrr_rate(volume_of(sample, options.ct), sample, options.device)
+    peer = nanodrr_rate(volume_of(sample, options.ct), sample, options.device, options.live_size)
     for picture in ("drr", "bone"):
         for views in (["AP"], ["AP", "Lateral"]):
-            rate = live(client, sample, views, picture) * len(views)
-            note(f"live {picture}, {len(views)} views", rate, "/s", f"(DRRs of {LIVE_PX} px)", peer)
+            rate = live(client, sample, views, picture, options.live_size) * len(views)
+            note(f"live {picture}, {len(views)} views", rate, "/s", f"(DRRs of {options.live_size} px)", peer)
     latencies: list[float] = []
     for preset in options.presets:
         seconds, text = registered(client, sample, options.method, preset, latencies)
@@ -120,7 +119,7 @@ def camera_of(view: dict) -> Camera:
     return camera_from_json(view["camera"] | {"name": view["name"]})
 
 
-def nanodrr_rate(volume: Volume, sample: dict, device: torch.device) -> float | None:
+def nanodrr_rate(volume: Volume, sample: dict, device: torch.device, size: int) -> float | None:
     """DRRs a second of nanodrr in this process at the pose of the sample, or None without nanodrr."""
     try:
         peer = NanoDrr(
@@ -130,7 +129,7 @@ def nanodrr_rate(volume: Volume, sample: dict, device: torch.device) -> float | 
         print(f"nanodrr is not installed here and is left out ({error})")
         return None
     camera = camera_of(sample["views"][0])
-    scale = LIVE_PX / max(camera.size)
+    scale = size / max(camera.size)
     small = camera.resized(round(scale * camera.columns), round(scale * camera.rows))
     pose = small.ct_to_camera(torch.tensor(sample["truth"], dtype=torch.float64))
     render = peer.prepare(pose, small.intrinsics, small.size)
@@ -197,7 +196,7 @@ def load(client: EngineClient, sample: dict, ct: Path | None) -> float:
     return seconds
 
 
-def live(client: EngineClient, sample: dict, views: list[str], picture: str) -> float:
+def live(client: EngineClient, sample: dict, views: list[str], picture: str, size: int) -> float:
     """Pictures a second, as a drag asks: a new pose as soon as a picture came."""
     times: list[float] = []
 
@@ -206,7 +205,7 @@ def live(client: EngineClient, sample: dict, views: list[str], picture: str) -> 
         if len(times) <= 40:
             pose = np.array(sample["truth"])
             pose[0, 3] += 0.5 * len(times)
-            client.render(pose, max_side=LIVE_PX, views=views, pictures=[picture])
+            client.render(pose, max_side=size, views=views, pictures=[picture])
 
     client.rendered.connect(again)
     again()
