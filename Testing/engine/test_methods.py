@@ -133,3 +133,14 @@ def test_devices_by_name():
 def test_cuda_where_there_is_none_is_refused_with_a_way_out():
     with pytest.raises(InputError, match="--device cpu"):
         resolve_device("cuda")
+
+
+def test_a_method_is_built_once_and_anew_when_a_file_of_its_weights_changes(tmp_path, monkeypatch):
+    weights = write_adapted_flow(tmp_path / "adapted")
+    built = get_method("deep-iterative", weights=weights)
+    assert get_method("deep-iterative", weights=weights) is built
+    assert get_method("deep-iterative") is not built
+    (file,) = weights.glob("*.pt")
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(InputError, match="altered or cut off"):
+        get_method("deep-iterative", weights=weights)

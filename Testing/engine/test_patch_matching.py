@@ -175,3 +175,17 @@ def test_depth_layers_part_what_lies_at_different_depths():
     assert float(layers[:, 0].abs().max()) == 0.0
     assert float(layers[0, 1, :, 55:].abs().max()) == 0.0 and float(layers[0, 1, :, :44].max()) > 0
     assert float(layers[1, 1, :, :40].abs().max()) == 0.0 and float(layers[1, 1, :, 52:].max()) > 0
+
+
+def test_padded_patches_match_the_same():
+    mask = torch.ones(1, 1, *SIZE, dtype=torch.bool)
+    mask[..., :30] = False  # part of some patches is cut off
+    shown = scene(texture(0), texture(0), mask)
+    finder = PatchMatching(PatchSettings(layer_share=0.0))
+    plain = finder.find(shown)
+    found, valid = shown.xray.gradient(1.0)
+    along, weights, doubt = finder._padded(shown, shown.contour.pixels, found, valid, 8)
+    torch.testing.assert_close(along, (plain.flow * shown.normals).sum(-1), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(weights, plain.weights, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(doubt, plain.log_scale, rtol=1e-4, atol=1e-4)
+    assert float((weights > 0).float().mean()) > 0.5

@@ -102,3 +102,13 @@ def test_features_at_a_centre_are_its_own_and_between_two_their_mean():
     points = torch.tensor([[[0.0, 0, 0], [0.5, 0, 0]]])
     found = interpolate_features(points, centres, features)
     torch.testing.assert_close(found, torch.tensor([[[2.0], [3.0]]]), atol=1e-2, rtol=0)
+
+
+def test_points_follow_the_curve_that_interleaves_the_bits_of_their_coordinates():
+    points = torch.rand(1, 300, 3, generator=torch.Generator().manual_seed(2)) * 2 - 1
+    cells = ((points[0] + 1) * 512).long().clamp(0, 1023).tolist()
+    keys = [
+        sum((cell[axis] >> bit & 1) << (3 * bit + axis) for bit in range(10) for axis in range(3)) for cell in cells
+    ]
+    order = sorted(range(300), key=lambda i: keys[i])
+    assert spread_points(points, torch.ones(1, 300, dtype=torch.bool), 300)[0].tolist() == order

@@ -239,6 +239,8 @@ class Host:
         end = time.monotonic() + seconds
         while True:
             self.application.processEvents(QtCore.QEventLoop.AllEvents, 10)
+            # What is to be deleted later waits for a loop that runs; the application's own does that.
+            self.application.sendPostedEvents(None, QtCore.QEvent.DeferredDelete)
             if time.monotonic() >= end:
                 return
             time.sleep(0.001)

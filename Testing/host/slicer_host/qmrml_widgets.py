@@ -30,6 +30,13 @@ class qMRMLWidget(QtWidgets.QWidget):
         return self._scene
 
 
+def _let_go(observed):
+    """Removes observers (object, tag), and forgets them."""
+    while observed:
+        watched, tag = observed.pop()
+        watched.RemoveObserver(tag)
+
+
 class qMRMLNodeComboBox(QtWidgets.QWidget):
     """Chooses a node of given classes; follows the scene."""
 
@@ -41,7 +48,9 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         row.setContentsMargins(0, 0, 0, 0)
         self.box = QtWidgets.QComboBox(self)
         row.addWidget(self.box)
-        self._types, self._scene, self._ids, self._tags = [], None, [], []
+        self._types, self._scene, self._ids = [], None, []
+        self._observed = observed = []  # (scene, tag)
+        self.destroyed.connect(lambda *_: _let_go(observed))  # as Slicer's connections end with their widget
         self._options = {"addEnabled": True, "removeEnabled": True, "noneEnabled": False, "renameEnabled": False}
         self._emitted = None
         self.box.currentIndexChanged.connect(self._emit)
@@ -49,11 +58,11 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
     def setMRMLScene(self, scene):
         if scene is self._scene:
             return
-        for tag in self._tags:
-            self._scene.RemoveObserver(tag)
+        _let_go(self._observed)
         self._scene = scene
-        events = (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndCloseEvent, scene.EndImportEvent)
-        self._tags = [scene.AddObserver(event, lambda *_: self._refill()) for event in events] if scene else []
+        if scene is not None:
+            for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndCloseEvent, scene.EndImportEvent):
+                self._observed.append((scene, scene.AddObserver(event, lambda *_: self._refill())))
         self._refill()
 
     def _nodes(self):
