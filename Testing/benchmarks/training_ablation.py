@@ -33,7 +33,14 @@ from DeepReg2D3DLib.training.ppc_step import ROBUST, ppc_step, projection_distan
 from DeepReg2D3DLib.training.samples import SampleBatch
 from DeepReg2D3DLib.training.tasks import network_input
 from DeepReg2D3DLib.training.trainer import Trainer, read_log
-from DeepReg2D3DLib.training.volume_set import VolumeSetSettings, build_in_parallel, build_volume_set, ct_name, find_cts
+from DeepReg2D3DLib.training.volume_set import (
+    VolumeSetSettings,
+    begin_worker,
+    build_in_parallel,
+    build_volume_set,
+    ct_name,
+    find_cts,
+)
 from training_pools import NEAR_STARTS, XRAYS, Pool, PoolSource, batches_of, case_batches, make_pool
 
 PLAIN = SolverSettings(robust_iterations=0)
@@ -152,7 +159,7 @@ def main() -> None:
     volumes = list(build_volume_set(settings, cache, options.cts, options.skeletons))
     rows: dict[str, dict[str, Any]] = {}
     with ProcessPoolExecutor(
-        options.jobs, mp_context=multiprocessing.get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
+        options.jobs, mp_context=multiprocessing.get_context("spawn"), initializer=begin_worker
     ) as pool:
         list(pool.map(made_pool, _missing_pools(options, volumes)))
         running: dict[Future, str] = {}

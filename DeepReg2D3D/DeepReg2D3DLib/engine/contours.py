@@ -194,6 +194,8 @@ def image_normals(points: Tensor, gradients: Tensor, intrinsics: Tensor) -> Tens
     """
     tangent = torch.linalg.cross(points, gradients)
     normal = torch.linalg.cross(tangent, points)  # = g |w|^2 - w (g.w): the gradient, perpendicular to the ray
-    line = normal @ torch.linalg.inv(intrinsics)
-    direction = line[..., :2]
+    # The first two components of n K^-1, written out: K is upper triangular.
+    across = normal[..., 0] / intrinsics[..., :1, 0]
+    down = (normal[..., 1] - across * intrinsics[..., :1, 1]) / intrinsics[..., 1:2, 1]
+    direction = torch.stack([across, down], dim=-1)
     return direction / direction.norm(dim=-1, keepdim=True).clamp_min(1e-12)

@@ -18,6 +18,10 @@ POINTS_STEP, PIXELS_STEP = 200, 32
 MOST_RECORDED = 8
 
 Steps = Callable[..., tuple[Tensor, ...]]
+_IN_TURN = threading.Lock()
+"""Recordings are used one at a time: each has one set of places for its inputs, and all share the memory between."""
+_POOLS: dict[torch.device, tuple[int, int]] = {}
+"""The memory of each GPU that the steps in between use: no recording needs it once its answers are copied."""
 
 
 class _Recorded:
@@ -26,7 +30,9 @@ class _Recorded:
     def __init__(self, function: Steps, given: tuple[Tensor, ...]) -> None:
         self.given = tuple(each.clone() for each in given)
         self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
+        device = self.given[0].device
+        pool = _POOLS.setdefault(device, torch.cuda.graph_pool_handle())
+        with torch.cuda.graph(self.graph, pool=pool, capture_error_mode="thread_local"):
             self.answers = function(*self.given)
 
     def __call__(self, *given: Tensor) -> tuple[Tensor, ...]:
@@ -47,14 +53,13 @@ class Replay:
         self.function = function
         self._known: dict[tuple, _Recorded | None] = {}  # None: called once, which also made everything ready
         self._refused = False
-        self._lock = threading.Lock()  # a graph has one set of places for its inputs
 
     @torch.inference_mode()
     def __call__(self, *given: Tensor) -> tuple[Tensor, ...]:
         """What the function answers, in tensors of the caller's own."""
         if self._refused or given[0].device.type != "cuda":
             return self.function(*given)
-        with self._lock:
+        with _IN_TURN:
             return self._replayed(*given)
 
     def _replayed(self, *given: Tensor) -> tuple[Tensor, ...]:
