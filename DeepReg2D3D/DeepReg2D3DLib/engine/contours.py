@@ -93,9 +93,10 @@ def _grazing(surface: SurfacePoints, ct_to_camera: Tensor, tolerance: float) -> 
     """
     pose = ct_to_camera.to(torch.float64)
     source = -pose[:3, :3].T @ pose[:3, 3]
-    rays = surface.points - source.to(surface.points)
-    across = (surface.gradients * rays).sum(-1).square()
-    limit = (1.01 * tolerance) ** 2 * surface.squared_gradients * rays.square().sum(-1)
+    points, gradients = surface.columns
+    rays = points - source.to(points)[:, None]
+    across = (gradients * rays).sum(0).square()
+    limit = (1.01 * tolerance) ** 2 * surface.squared_gradients * rays.square().sum(0)
     return (across <= limit).nonzero()[:, 0]
 
 

@@ -7,9 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from .camera import project
 from .errors import DegenerateError, InputError
-from .poses import invert_pose, transform_points
+from .poses import invert_pose
 from .surface import SurfacePoints
 from .xray import XRay
 
@@ -23,24 +22,32 @@ def region_of_interest(
     DegenerateError when the CT is behind the source or projects beside the image.
     """
     camera = xray.camera
-    points = transform_points(ct_to_camera.to(surface.points), surface.points)
-    points = points[points[:, 2] > 1.0]
-    if len(points) == 0:
+    points = _in_camera(surface, ct_to_camera)
+    ahead = points[2] > 1.0
+    if not bool(ahead.all()):
+        points = points[:, ahead]
+    if points.shape[1] == 0:
         raise DegenerateError(
             f"View '{xray.name}': at this pose the CT lies behind the X-ray source. Correct the first "
             "pose or the geometry."
         )
     k = camera.intrinsics.to(points)
-    pixels = project(points, k)
-    margin = margin_mm * float(k[1, 1]) / float(points[:, 2].median())
-    low, high = pixels.amin(0) - margin, pixels.amax(0) + margin
-    first = [max(0, math.floor(float(x))) for x in low]
-    last = [min(n - 1, math.ceil(float(x))) for x, n in zip(high, (camera.columns, camera.rows), strict=True)]
+    pixels = (k[:2] @ points) / points[2]
+    margin = margin_mm * float(k[1, 1]) / float(points[2].median())
+    low, high = (pixels.amin(1) - margin).tolist(), (pixels.amax(1) + margin).tolist()
+    first = [max(0, math.floor(x)) for x in low]
+    last = [min(n - 1, math.ceil(x)) for x, n in zip(high, (camera.columns, camera.rows), strict=True)]
     if last[0] - first[0] < 8 or last[1] - first[1] < 8:
         raise DegenerateError(
             f"View '{xray.name}': at this pose the CT projects beside the image. Correct the first pose or geometry."
         )
     return first[0], first[1], last[0] - first[0] + 1, last[1] - first[1] + 1
+
+
+def _in_camera(surface: SurfacePoints, rows: Tensor) -> Tensor:
+    """Coordinates (R, N) in the camera frame of all surface points, by the first R rows (R or more, 4) of a pose."""
+    rows = rows[:3].to(surface.points)
+    return rows[:, :3] @ surface.columns[0] + rows[:, 3:]
 
 
 def refuse_source_inside(surface: SurfacePoints, ct_to_camera: Tensor, name: str) -> None:
@@ -83,8 +90,7 @@ def pixel_at_depth(xray: XRay, depth: float) -> float:
 
 def depth_of(surface: SurfacePoints, ct_to_camera: Tensor) -> float:
     """Median depth in mm of the surface in the camera frame."""
-    pose = ct_to_camera.to(surface.points)
-    return float((surface.points @ pose[2, :3] + pose[2, 3]).median())
+    return float(_in_camera(surface, ct_to_camera[..., 2:3, :])[0].median())
 
 
 def field_is_empty(xray: XRay) -> bool:
