@@ -1,5 +1,6 @@
 """DeepReg2D3D: interactive registration of a CT to X-ray images. The parts are in DeepReg2D3DLib; this is glue."""
 
+import gc
 import os
 import sys
 from typing import Annotated
@@ -215,6 +216,8 @@ class DeepReg2D3DWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self.logic is not None:
             self.logic.close()
             self.logic = None
+        # The parts know each other, and hold pictures: Python would find out much later that nobody else needs them.
+        gc.collect()
 
     def enter(self):
         if self.logic is None:

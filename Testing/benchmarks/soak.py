@@ -5,7 +5,8 @@
 The worker registers a small case again and again, mostly one view of it by the quickest preset, and renders it between,
 while runs are cancelled at random moments and lines come that are no messages. The panel, in the stand-in Slicer, loads
 the sample, registers it and closes the scene; its memory is what it keeps after the allocator has given back what is
-free. Peers have nothing to compare. Targets: no growth above 50 MB after the first twentieth, no hang, no zombie. Ctrl-C and --minutes end either part early; what was reached is reported.
+free. Peers have nothing to compare. Targets: no growth above 50 MB after the first twentieth, no hang, no zombie.
+Ctrl-C and --minutes end either part early; what was reached is reported.
 """
 
 from __future__ import annotations

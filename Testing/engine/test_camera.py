@@ -218,3 +218,11 @@ def test_impossible_cameras_are_refused_with_the_name_of_the_view(change, words)
     with pytest.raises(InputError, match=words) as error:
         Camera.from_parameters(**(values | change))
     assert "'LAT'" in str(error.value)
+
+
+@pytest.mark.parametrize(("row", "column", "value"), [(1, 0, 50.0), (2, 0, 0.01), (2, 2, 2.0)])
+def test_intrinsics_of_another_form_are_refused(row, column, value):
+    k = a_camera().intrinsics.clone()
+    k[row, column] = value
+    with pytest.raises(InputError, match=r"'LAT'.*\[\[fu, s, cu\], \[0, fv, cv\], \[0, 0, 1\]\]"):
+        Camera(k, IN_FRONT, 640, 480, (0.5, 0.4), "LAT")

@@ -164,6 +164,8 @@ def _broken(**changes) -> torch.Tensor:
         (_broken(m00=-1), "mirrors"),
         (_broken(m00=1.01), "scales or shears"),
         (_broken(m01=0.01), "scales or shears"),
+        (_broken(m00=1e200), "scales or shears"),
+        (_broken(m33=1.001), "last row"),
         (torch.zeros(4, 4), "last row"),
     ],
 )
@@ -171,6 +173,17 @@ def test_what_is_not_rigid_is_refused_in_words(matrix, words):
     with pytest.raises(InputError, match=words) as error:
         check_rigid(matrix, "The pose")
     assert str(error.value).startswith("The pose")
+
+
+@pytest.mark.parametrize("off", [1e-15, 1e-12, 1e-10, 1e-6, 1e-4])
+def test_a_rotation_is_made_exact_however_little_it_is_off(off):
+    pose = make_pose(exp_rotation(_vector((3, 1, 2), 1.1)), torch.tensor([1.0, 2, 3], dtype=torch.float64))
+    pose[:3, :3] += off * torch.randn(3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    pose[3, 3] = 1.000005
+    exact = check_rigid(pose, "The pose")
+    torch.testing.assert_close(exact[:3, :3] @ exact[:3, :3].T, torch.eye(3, dtype=torch.float64), atol=1e-14, rtol=0)
+    torch.testing.assert_close(exact[:3, :3], orthonormalised(pose[:3, :3]), atol=max(1e-14, off**2), rtol=0)
+    assert exact[3].tolist() == [0, 0, 0, 1]
 
 
 def test_a_rotation_with_few_digits_is_made_exact():

@@ -98,6 +98,11 @@ class Camera:
         k = torch.as_tensor(self.intrinsics, dtype=torch.float64)
         if tuple(k.shape) != (3, 3) or not bool(torch.isfinite(k).all()):
             raise InputError(f"View '{self.name}': the intrinsics must be 3x3 finite numbers.")
+        if abs(float(k[1, 0])) > 1e-6 or not torch.allclose(k[2], k.new_tensor([0.0, 0.0, 1.0]), atol=1e-6):
+            raise InputError(
+                f"View '{self.name}': the intrinsics must be of the form [[fu, s, cu], [0, fv, cv], [0, 0, 1]], found "
+                f"{k.tolist()}."
+            )
         if k[1, 1] <= 0 or k[0, 0] == 0:
             raise InputError(f"View '{self.name}': the intrinsics need K[1][1] > 0 and K[0][0] not 0.")
         if self.columns < 1 or self.rows < 1:

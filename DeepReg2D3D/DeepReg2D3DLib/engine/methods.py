@@ -25,6 +25,7 @@ from .correspondences import CorrespondenceFinder, Matches, Scene, Weighting
 from .errors import InputError
 from .flow_matching import FlowMatching
 from .networks import PointFlow
+from .networks.replay import forget_recordings
 from .patch_matching import FlowCentredMatching, PatchMatching
 from .point_matching import PointFlowMatching
 from .weighting import LearnedWeights
@@ -123,6 +124,12 @@ def get_method(name: str, device: torch.device | str = "cpu", weights: Path | No
     method = _built(name, device, weights)
     _KEPT[:] = [(key, method), *_KEPT[: MOST_KEPT - 1]]
     return method
+
+
+def forget_methods() -> None:
+    """Drop the methods that are kept: their networks, the X-rays they encoded, what a GPU recorded of them."""
+    _KEPT.clear()
+    forget_recordings()
 
 
 def _built(name: str, device: torch.device | str, weights: Path | None) -> Method:

@@ -159,7 +159,7 @@ def check_rigid(matrix: Tensor, what: str, tolerance: float = 1e-3) -> Tensor:
     numbers = matrix.tolist()  # cheaper to look at than tensors of four numbers
     if not all(math.isfinite(x) for row in numbers for x in row):
         raise InputError(f"{what}: the matrix has values that are not finite numbers.")
-    if any(abs(x - expected) > 1e-6 for x, expected in zip(numbers[3], (0.0, 0.0, 0.0, 1.0), strict=True)):
+    if any(abs(x - expected) > 1.1e-5 for x, expected in zip(numbers[3], (0.0, 0.0, 0.0, 1.0), strict=True)):
         raise InputError(f"{what}: the last row must be 0 0 0 1, found {numbers[3]}.")
     if any(abs(row[3]) > FARTHEST_MM for row in numbers[:3]):
         far = [round(min(max(row[3], -1e15), 1e15)) for row in numbers[:3]]
@@ -169,7 +169,7 @@ def check_rigid(matrix: Tensor, what: str, tolerance: float = 1e-3) -> Tensor:
         raise InputError(f"{what}: the matrix mirrors (its determinant is not positive); only rotations are allowed.")
     square = rotation.T @ rotation
     error = (square - torch.eye(3, dtype=torch.float64)).abs().max().item()
-    if error > tolerance:
+    if not error <= tolerance:  # NaN, of numbers beyond all bounds, is refused
         raise InputError(f"{what}: the matrix scales or shears (deviation {error:.3g}); only rigid poses are allowed.")
     if error > 1e-9:
         return make_pose(orthonormalised(rotation), matrix[:3, 3])

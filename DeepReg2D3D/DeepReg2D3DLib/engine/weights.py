@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -54,12 +55,16 @@ def read_manifest(folder: Path | None = None) -> dict[str, Any]:
 
 
 def files_state(folder: Path | None = None) -> tuple[tuple[str, int, int], ...]:
-    """Name, size and time of every file in a folder of weights (None: the installed ones): others where one changed."""
+    """Name, size and time of the files of a folder of weights (None: the installed ones): others where one changed."""
     folder = folder or models_dir()
     if not folder.is_dir():
         return ()
-    found = [(path.name, path.stat()) for path in sorted(folder.iterdir()) if path.is_file()]
-    return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in found)
+    found = []
+    for path in sorted([*folder.glob("*.pt"), folder / MANIFEST]):
+        with suppress(FileNotFoundError):  # another process may be writing there
+            stat = path.stat()
+            found.append((path.name, stat.st_size, stat.st_mtime_ns))
+    return tuple(found)
 
 
 def load_network(name: str, device: torch.device | str = "cpu", folder: Path | None = None) -> nn.Module:

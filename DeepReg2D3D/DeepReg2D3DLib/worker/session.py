@@ -22,7 +22,7 @@ from ..engine.device import resolve_device
 from ..engine.errors import InputError
 from ..engine.initial_pose import default_pose
 from ..engine.iteration import kept
-from ..engine.methods import Method, get_method
+from ..engine.methods import Method, forget_methods, get_method
 from ..engine.presets import get_preset
 from ..engine.registration import Iteration, register
 from ..engine.report import RunFacts, Seconds, build_report
@@ -90,7 +90,8 @@ class EngineSession:
         if self._device.type == "cpu" and not running:
             return False
         self._device = torch.device("cpu")
-        self._setup = self._structure_setup = None
+        self._setup = self._structure_setup = self._method = None
+        forget_methods()
         self._warnings = [*self._warnings, "The GPU ran out of memory; the CPU went on."]
         if self._volume is not None:
             self._live = self._live_of(self._volume)

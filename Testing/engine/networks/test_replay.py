@@ -46,9 +46,10 @@ def test_points_and_images_grow_to_a_few_sizes():
 
 
 @torch.inference_mode()
-def test_a_padded_point_flow_answers_the_same():
+@pytest.mark.parametrize("count", [5, 37, 200])
+def test_a_padded_point_flow_answers_the_same(count):
     finder, drr, encoded = point_flow()
-    scene = contour_scene(37)
+    scene = contour_scene(count)
     plain = finder.network(drr, encoded, scene, 3)[-1]
     padded = finder._padded(edge_pyramid(drr, 3), encoded, scene)
     for one, two in zip(plain, padded, strict=True):
@@ -94,13 +95,16 @@ def on_gpu(*shape: int) -> SimpleNamespace:
 def test_the_second_call_of_a_size_records_and_old_sizes_are_forgotten(monkeypatch):
     monkeypatch.setattr(replay, "_Recorded", Places)
     monkeypatch.setattr(Places, "made", 0)
-    monkeypatch.setattr(replay, "MOST_RECORDED", 2)
+    monkeypatch.setattr(replay, "MOST_KNOWN", 2)
     steps = Replay(lambda given: ("taken",))
     assert [steps(on_gpu(1))[0] for _ in range(3)] == ["taken", "replayed", "replayed"] and Places.made == 1
     assert steps(on_gpu(2)) == ("taken",)  # another size has steps of its own
     assert steps(on_gpu(1)) == ("replayed",)
-    assert steps(on_gpu(3)) == ("taken",)  # the third size pushes out the one that was not used for longest
+    assert steps(on_gpu(3)) == ("taken",)  # the third size pushes out the one that came only once
     assert steps(on_gpu(1)) == ("replayed",) and steps(on_gpu(2)) == ("taken",)
+    made = Places.made
+    replay.forget_recordings()
+    assert [steps(on_gpu(1))[0] for _ in range(2)] == ["taken", "replayed"] and Places.made == made + 1
 
 
 def test_where_nothing_can_be_recorded_the_steps_are_taken(monkeypatch):
@@ -117,6 +121,35 @@ def test_on_a_cpu_nothing_is_recorded():
     for number in range(3):
         assert int(steps(torch.tensor(number))[0]) == number + 1
     assert steps._known == {}
+
+
+@GPU
+def test_a_refusal_leaves_the_gpu_as_it_was():
+    before = torch.cuda.current_stream()
+    steps = Replay(lambda given: (given + float(given.sum()),))  # a look at a value
+    with torch.inference_mode():
+        found = [float(steps(torch.ones(1, 2, device="cuda"))[0][0, 0]) for _ in range(4)]
+    assert found == [3.0] * 4 and steps._refused
+    assert torch.cuda.current_stream() == before
+    torch.cuda.empty_cache()
+    another = Replay(lambda given: (given + 1,))
+    assert [float(another(torch.ones(1, 2, device="cuda"))[0][0, 0]) for _ in range(3)] == [2.0] * 3
+
+
+@GPU
+@torch.inference_mode()
+def test_recordings_of_several_sizes_do_not_disturb_each_other():
+    torch.manual_seed(0)
+    network = PointNet2(PointNet2Config(features=4)).eval()
+    weights = LearnedWeights(network)
+    sets = [(contour_scene(count).points, torch.randn(1, count, 4)) for count in (37, 250, 430)]
+    expected = [weights._found(*each) for each in sets]
+    on_gpu_too = LearnedWeights(network.cuda())
+    for _ in range(4):
+        for each, found in zip(sets, expected, strict=True):
+            answer = on_gpu_too._found(*(part.cuda() for part in each))
+            torch.testing.assert_close(answer.cpu(), found, rtol=1e-3, atol=1e-3)
+    assert not on_gpu_too._replay._refused
 
 
 @GPU

@@ -23,6 +23,7 @@ from .edge_profiles import CHANNELS, ProfileSettings, edge_profiles, edge_pyrami
 from .flow_protocol import FlowEstimate
 
 _UNIT = 8.0  # pixels
+_FAR = 1e6  # pixels
 _LENGTH = 50.0  # mm that a radian counts for
 LOG_SCALE_BOUND = 4.0
 
@@ -257,8 +258,9 @@ class PointFlow(nn.Module):
         """Indices (B, N, neighbours) of the points drawn nearest."""
         with torch.no_grad():
             distance = torch.cdist(scene.pixels, scene.pixels)
-            distance = distance.masked_fill(~scene.valid[:, None], 1e6)
-            return distance.topk(min(self.config.neighbours, distance.shape[-1]), largest=False).indices
+            distance = distance.masked_fill(~scene.valid[:, None], _FAR)
+            near, index = distance.topk(min(self.config.neighbours, distance.shape[-1]), largest=False)
+            return torch.where(near < _FAR, index, index[..., :1])  # where there are too few, the nearest again
 
     def _listen(
         self, hidden: Tensor, seen: Tensor, gate_context: Tensor, near: Tensor, log_scale: Tensor, valid: Tensor
