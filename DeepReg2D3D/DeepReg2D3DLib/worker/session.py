@@ -90,7 +90,7 @@ class EngineSession:
         if self._device.type == "cpu" and not running:
             return False
         self._device = torch.device("cpu")
-        self._setup = self._structure_setup = self._method = None
+        self._setup = self._structure_setup = None
         forget_methods()
         self._warnings = [*self._warnings, "The GPU ran out of memory; the CPU went on."]
         if self._volume is not None:
