@@ -51,13 +51,14 @@ def scene():
 
 def test_every_frame_is_followed(scene):
     setup, frames = scene
-    run = track(setup, numbered(frames), start_pose(2.0), get_method("dppc"), QUICK, QUICK)
+    # After four steps a frame the last bits of the arithmetic still decide by which side of 1 mm it is off.
+    settled = replace(QUICK, levels=(replace(QUICK.levels[0], steps=12),))
+    run = track(setup, numbered(frames), start_pose(2.0), get_method("dppc"), settled, settled)
     found = list(run)
     assert [frame.frame for frame in found] == list(range(1, FRAMES + 1))
     for index, frame in enumerate(found):
         assert frame.sound and frame.agreement > 0.5
-        # Four small steps a frame end 0.1 to 1.2 mm off, whatever the start and the last bits of the arithmetic.
-        assert mtre(frame.ct_to_world, pose_of(index), TARGETS) < 1.5
+        assert mtre(frame.ct_to_world, pose_of(index), TARGETS) < 1.0  # one view: most of it along the beam
     assert found[0].moved_mm == 0
     for frame in found[1:]:
         assert frame.moved_mm == pytest.approx(2.5, abs=0.7)
