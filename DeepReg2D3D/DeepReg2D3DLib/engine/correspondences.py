@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .camera import Camera
 from .contours import ContourPoints, image_normals
-from .drr import DrrRenderer
+from .drr_paired import Renderer
 from .normalisation import normalise_for_network
 from .poses import transform_points, transform_vectors
 from .surface import SurfacePoints
@@ -58,7 +58,7 @@ class Scene:
     ct_to_camera: Tensor
     contour: ContourPoints
     surface: SurfacePoints
-    renderer: DrrRenderer
+    renderer: Renderer
     progress: Progress = field(default_factory=Progress)
 
     @property

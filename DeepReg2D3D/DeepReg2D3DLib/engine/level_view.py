@@ -11,7 +11,7 @@ from torch import Tensor
 from .camera import project
 from .contours import ContourPoints, apparent_contour_points
 from .correspondences import Progress, Scene
-from .drr import DrrRenderer
+from .drr_paired import Renderer
 from .image_gradient import image_gradient
 from .poses import transform_points
 from .region import depth_of, level_xray, pixel_at_depth, region_of_interest
@@ -33,7 +33,7 @@ class LevelView:
     points at the pose of the latest step."""
 
     xray: XRay
-    renderer: DrrRenderer
+    renderer: Renderer
     pixel_mm: float
     drr: Tensor | None = None
     contour: ContourPoints | None = None

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from .drr import DrrRenderer
+from .drr_paired import Renderer
 from .level import Level
 from .picture_shifts import separate_peaks, separate_places, shifted_pose
 from .poses import invert_pose, motion_about, transform_points
@@ -64,7 +64,7 @@ class Candidate:
 def search_candidates(
     surface: SurfacePoints,
     xray: XRay,
-    renderer: DrrRenderer,
+    renderer: Renderer,
     ct_to_world: Tensor,
     settings: SearchSettings,
     corners: Tensor | None = None,

@@ -6,6 +6,7 @@ import torch
 
 from .device import resolve_device
 from .drr import DrrRenderer
+from .drr_paired import PairedRenderer
 from .surface import SurfacePoints, extract_surface_points
 from .volume import Volume
 
@@ -26,7 +27,7 @@ class RegistrationSetup:
         self.volume = volume
         self.surface = surface
         self.device = device
-        self._renderers: dict[float, DrrRenderer] = {}
+        self._renderers: dict[float, PairedRenderer] = {}
 
     @classmethod
     def prepare(cls, volume: Volume, device: str | torch.device = "auto") -> RegistrationSetup:
@@ -36,7 +37,7 @@ class RegistrationSetup:
         surface = extract_surface_points(body).to(resolved)
         return cls(body, surface, resolved)
 
-    def renderer(self, pixel_mm: float) -> DrrRenderer:
+    def renderer(self, pixel_mm: float) -> PairedRenderer:
         """A renderer for pixels of ``pixel_mm`` at the CT: voxels hardly larger than those, no finer than the CT's."""
         finest = max(min(self.volume.spacing), 0.5)
         extent = [n * s for n, s in zip(self.volume.shape[::-1], self.volume.spacing, strict=True)]
@@ -48,7 +49,6 @@ class RegistrationSetup:
         if spacing not in self._renderers:
             coarse = max(self.volume.spacing) < 1.05 * spacing
             same = coarse and min(self.volume.spacing) > 0.95 * spacing
-            self._renderers[spacing] = DrrRenderer.from_volume(
-                self.volume, None if same else spacing, device=self.device
-            )
+            plain = DrrRenderer.from_volume(self.volume, None if same else spacing, device=self.device)
+            self._renderers[spacing] = PairedRenderer(plain)
         return self._renderers[spacing]

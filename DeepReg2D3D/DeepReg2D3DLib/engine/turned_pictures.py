@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .camera import backproject, project
-from .drr import DrrRenderer
+from .drr_paired import Renderer
 from .edge_correlation import correlation_over_shifts
 from .poses import invert_pose, motion_about, transform_points
 from .truncation import away_from_box_edges
@@ -24,7 +24,7 @@ MOSTLY_INSIDE = 0.9
 
 def turned_correlations(
     xray: XRay,
-    renderer: DrrRenderer,
+    renderer: Renderer,
     poses: Tensor,
     middle: Tensor,
     corners: Tensor | None,
