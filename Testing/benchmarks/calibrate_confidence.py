@@ -106,7 +106,7 @@ def measure(result: dict, cts: Path, folder: Path) -> dict:
     check = check_result(problem.setup, problem.xrays, pose, problem.start)
     return {
         "id": result["id"],
-        "check": None if check is None else asdict(check),
+        "check": None if check is None else {**check.numbers(), "uncertainty": asdict(check.uncertainty)},
         "seconds": time.process_time() - began,
     }
 

@@ -21,7 +21,9 @@ from .xray import XRay
 
 RED_BELOW, GREEN_FROM = 0.5, 0.9
 BETTER_ELSEWHERE = 0.05
-"""Where another place fits better than the result by this much in similarity, no other signal can outweigh it."""
+"""Where another place fits better than the result by this much in similarity, and as many of the contours are found
+there, no other signal can outweigh it."""
+FOUND_AS_WELL = 0.1
 OVERRULED = 0.05
 """The confidence that is left then."""
 SURE_LEAD = 0.8
@@ -97,7 +99,8 @@ def probability_of(check: SelfCheck, weights: Mapping[str, float], intercept: fl
 
 def is_overruled(check: SelfCheck) -> bool:
     """True where the CT fits better at another place of the X-ray."""
-    return check.elsewhere > check.similarity + BETTER_ELSEWHERE
+    better = check.elsewhere > check.similarity + BETTER_ELSEWHERE
+    return better and check.found_elsewhere > check.found - FOUND_AS_WELL
 
 
 def _rivals(check: SelfCheck) -> bool:

@@ -60,7 +60,7 @@ SIGNALS = (
         "found",
         lambda c: c.found,
         0.0,
-        0.5,
+        0.65,
         "few of the CT's contours are found in the X-ray ({value})",
         lambda c: f"{100 * c.found:.0f} %",
     ),
@@ -89,13 +89,29 @@ SIGNALS = (
         lambda c: f"{c.nearby:.2f}",
     ),
     Signal(
+        "found lead",
+        lambda c: c.found - c.found_elsewhere,
+        -0.1,
+        0.2,
+        "at another place as many of the CT's contours are found in the X-ray ({value})",
+        lambda c: f"{100 * c.found_elsewhere:.0f} %",
+    ),
+    Signal(
         "depth",
-        lambda c: -c.depth_moved,
-        -0.088,
-        -0.065,
+        lambda c: -abs(c.depth_moved),
+        -0.08,
+        -0.055,
         "the CT moved along the beam by {value} of its distance from the source: check the source-detector distance and"
         " the pixel spacing, or the start",
-        lambda c: f"{100 * c.depth_moved:.0f} %",
+        lambda c: f"{100 * abs(c.depth_moved):.0f} %",
+    ),
+    Signal(
+        "geometry",
+        lambda c: -abs(c.focal_error),
+        -0.045,
+        -0.012,
+        "the views contradict each other, as if one's source-detector distance were {value}: check the geometry",
+        lambda c: f"{100 * abs(c.focal_error):.0f} % too {'long' if c.focal_error > 0 else 'short'}",
     ),
 )
 """In the order in which reports list them."""

@@ -185,7 +185,7 @@ def solve_ppc(system: PpcSystem, settings: SolverSettings | None = None) -> PpcS
     variance = (weights * residuals**2).sum(-1) / total.clamp_min(LEAST_WEIGHT)
     count = weights.sum(-1) ** 2 / (weights**2).sum(-1).clamp_min(LEAST_WEIGHT)
     # (A^T W A)^-1 for weights of mean 1 over the effective number of points.
-    identity = torch.eye(6, dtype=rows.dtype, device=rows.device)
+    identity = torch.eye(rows.shape[-1], dtype=rows.dtype, device=rows.device)
     information = hessian / total.clamp_min(LEAST_WEIGHT)[..., None, None] * count.clamp_min(1.0)[..., None, None]
     trace = information.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
     covariance = torch.linalg.inv(information + (1e-12 * trace + 1e-12) * identity) * variance[..., None, None]
@@ -204,7 +204,7 @@ def _least_squares(rows: Tensor, right: Tensor, weights: Tensor, damping: float)
     normal = weighted.transpose(-1, -2) @ rows
     vector = (weighted.transpose(-1, -2) @ right[..., None]).squeeze(-1)
     trace = normal.diagonal(dim1=-2, dim2=-1).sum(-1)
-    identity = torch.eye(6, dtype=rows.dtype, device=rows.device)
+    identity = torch.eye(rows.shape[-1], dtype=rows.dtype, device=rows.device)
     # The smallest term keeps an empty system solvable: its right side is zero, and so is the motion.
     damped = normal + ((damping + 1e-12) * trace / 6 + 1e-12)[..., None, None] * identity
     return torch.linalg.solve(damped, vector), normal, weights.sum(-1)

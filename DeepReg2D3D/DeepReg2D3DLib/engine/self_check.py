@@ -14,6 +14,7 @@ from torch import Tensor
 
 from .correspondences import Matches, Scene
 from .errors import DegenerateError
+from .focal_error import focal_errors
 from .joint_system import contour_centre, joint_system
 from .patch_steps import PATCHES, Look, part_at, scene_at, steps_from
 from .poses import invert_pose, motion_about, transform_points
@@ -40,6 +41,10 @@ place, one vertebra further for instance. What lies between is close by: often s
 CLOSE_MM = 1.0
 """A correspondence this near to where the contour is drawn is found."""
 FEWEST = 30
+THREAT = 0.15
+"""Another place is looked at closely where its similarity comes as near as this to that of the result."""
+APPROACH = ((Look(144, 15.0, 240, 7.0), 1), (FINE, 1))
+"""(look, steps) that bring another place to where it fits best, before it is compared with the result."""
 
 
 @dataclass(frozen=True)
@@ -48,19 +53,23 @@ class SelfCheck:
 
     similarity: edge similarity at the pose (-1 to 1); elsewhere: of the best pose that rivals and restarts come to at
     another place; nearby: close by (0: they come to none there); found: share of the contour points that are found in
-    the X-ray within 1 mm; offset_mm: median distance of contour points from their matches; scatter_mm: standard
-    deviation of the residuals of the PPC solution; depth_moved: from the start, along the beams of all views, as a
-    share of the distance from the source; contour_points: contour points in the fields of all views; other_place: the
-    pose (4, 4) ct_to_world whose similarity is ``elsewhere``.
+    the X-ray within 1 mm; found_elsewhere: the same at the other place, if it fits nearly as well (0 if not);
+    offset_mm: median distance of contour points from their matches; scatter_mm: standard deviation of the residuals of
+    the PPC solution; depth_moved: away from the start, along the beams of all views, as a share of the distance from
+    the source; focal_error: by what share the focal length of one of several views seems too long (0: one view alone
+    can't tell); contour_points: contour points in the fields of all views; other_place: the pose (4, 4) ct_to_world
+    whose similarity is ``elsewhere``.
     """
 
     similarity: float
     elsewhere: float
     nearby: float
     found: float
+    found_elsewhere: float
     offset_mm: float
     scatter_mm: float
     depth_moved: float
+    focal_error: float
     contour_points: int
     uncertainty: Uncertainty
     other_place: Tensor | None = None
@@ -107,25 +116,45 @@ def check_result(
         where = "elsewhere" if apart[number] > ELSEWHERE_MM else "nearby"
         if score > best[where][0]:
             best[where] = score, ended[number]
+    elsewhere, other_place = best["elsewhere"]
+    threat = other_place is not None and elsewhere > similarity - THREAT
     return SelfCheck(
         similarity=similarity,
         nearby=best["nearby"][0],
-        elsewhere=best["elsewhere"][0],
+        elsewhere=elsewhere,
+        found_elsewhere=_found_elsewhere(setup, xrays, other_place, ct_to_world) if threat else 0.0,
         depth_moved=_depth_moved(setup, xrays, ct_to_world, start),
+        focal_error=fine.focal_error,
         **fine.numbers,
-        other_place=best["elsewhere"][1],
+        other_place=other_place,
     )
 
 
 def _depth_moved(setup: RegistrationSetup, xrays: Sequence[XRay], pose: Tensor, start: Tensor | None) -> float:
-    """How far the CT came nearer or went farther along the beam, as a share of its distance; of the views the least."""
+    """How far the CT went away along the beam (negative: came nearer), as a share of its distance; of the views the
+    least."""
     if start is None:
         return 0.0
     shares = []
     for xray in xrays:
         now, before = (depth_of(setup.surface, xray.camera.ct_to_camera(each)) for each in (pose, start))
-        shares.append(abs(now - before) / max(now, 1.0))
-    return min(shares)
+        shares.append((now - before) / max(now, 1.0))
+    return min(shares, key=abs)
+
+
+def _found_elsewhere(setup: RegistrationSetup, xrays: Sequence[XRay], pose: Tensor, result: Tensor) -> float:
+    """The share of the contour points that are found where a few closer steps lead from another place (4, 4); 0 where
+    they lead back to the result."""
+    for look, steps in APPROACH:
+        moved = steps_from(setup, xrays, pose, look, steps, TRIAL_DAMPING)
+        pose = pose if moved is None else moved
+    if seen_distance(setup, xrays, pose, result) <= ELSEWHERE_MM:
+        return 0.0
+    try:
+        fine = _Fine.at(setup, xrays, pose)
+    except DegenerateError:
+        return 0.0
+    return 0.0 if fine is None else fine.numbers["found"]
 
 
 def seen_distance(setup: RegistrationSetup, xrays: Sequence[XRay], pose: Tensor, reference: Tensor) -> float:
@@ -147,6 +176,7 @@ class _Fine:
 
     centre: Tensor
     numbers: dict
+    focal_error: float
 
     @classmethod
     def at(cls, setup: RegistrationSetup, xrays: Sequence[XRay], pose: Tensor) -> _Fine | None:
@@ -168,7 +198,8 @@ class _Fine:
             "contour_points": sum(counts),
             "uncertainty": pose_uncertainty(system, solution, xrays[0].camera.world_to_camera),
         }
-        return cls(centre, numbers)
+        errors = focal_errors(scenes, system, pose) if len(xrays) > 1 else [0.0]
+        return cls(centre, numbers, max(errors, key=abs))
 
 
 def _shares(scene: Scene, matches: Matches) -> tuple[float, float, int]:
