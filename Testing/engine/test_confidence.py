@@ -11,7 +11,6 @@ from DeepReg2D3DLib.engine.confidence import (
     RED_BELOW,
     Confidence,
     confidence_of,
-    is_overruled,
     judge_result,
     light_of,
 )
@@ -20,7 +19,7 @@ from DeepReg2D3DLib.engine.drr import DrrRenderer
 from DeepReg2D3DLib.engine.patch_steps import steps_from
 from DeepReg2D3DLib.engine.poses import FARTHEST_MM, motion_about, transform_points
 from DeepReg2D3DLib.engine.rival_places import rival_places
-from DeepReg2D3DLib.engine.self_check import TRIAL, SelfCheck, _found_elsewhere, check_result, seen_distance
+from DeepReg2D3DLib.engine.self_check import TRIAL, SelfCheck, check_result, seen_distance
 from DeepReg2D3DLib.engine.setup import RegistrationSetup
 from DeepReg2D3DLib.engine.uncertainty import Uncertainty, pose_errors
 from DeepReg2D3DLib.engine.xray import XRay
@@ -200,16 +199,8 @@ def test_reasons_name_what_is_wrong(right):
 
 def test_a_better_place_elsewhere_overrules_everything(right):
     assert confidence_of(right).light != "red"
-    better = replace(right, elsewhere=right.similarity + 0.1, found_elsewhere=right.found)
-    overruled = confidence_of(better)
+    overruled = confidence_of(replace(right, elsewhere=right.similarity + 0.1))
     assert overruled.light == "red" and "another place" in overruled.reasons[0]
-    assert not is_overruled(replace(better, found_elsewhere=0.0))  # edges in common, but hardly a contour in its place
-
-
-def test_another_place_that_leads_back_to_the_result_is_none(setup, ap):
-    """From a start 12 mm off the closer steps come back, as rivals within reach of the result do."""
-    assert _found_elsewhere(setup, [ap], moved(9.0, 0, 5.0), TRUTH) == 0.0
-    assert _found_elsewhere(setup, [ap], moved(0, 0, 38.0), TRUTH) > 0.0
 
 
 def test_lights_go_by_the_probability():

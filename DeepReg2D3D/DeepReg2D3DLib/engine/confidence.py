@@ -21,9 +21,7 @@ from .xray import XRay
 
 RED_BELOW, GREEN_FROM = 0.5, 0.9
 BETTER_ELSEWHERE = 0.05
-"""Where another place fits better than the result by this much in similarity, and as many of the contours are found
-there, no other signal can outweigh it."""
-FOUND_AS_WELL = 0.1
+"""Where another place fits better than the result by this much in similarity, no other signal can outweigh it."""
 OVERRULED = 0.05
 """The confidence that is left then."""
 SURE_LEAD = 0.8
@@ -99,8 +97,7 @@ def probability_of(check: SelfCheck, weights: Mapping[str, float], intercept: fl
 
 def is_overruled(check: SelfCheck) -> bool:
     """True where the CT fits better at another place of the X-ray."""
-    better = check.elsewhere > check.similarity + BETTER_ELSEWHERE
-    return better and check.found_elsewhere > check.found - FOUND_AS_WELL
+    return check.elsewhere > check.similarity + BETTER_ELSEWHERE
 
 
 def _rivals(check: SelfCheck) -> bool:

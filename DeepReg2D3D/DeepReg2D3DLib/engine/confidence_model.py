@@ -1,17 +1,16 @@
 """The coefficients of the confidence, written by Testing/benchmarks/calibrate_confidence.py."""
 
 MADE_FROM = "444 simulated results on 13 subjects: 118 successes, 116 ordinary failures, 210 hopeless inputs"
-INTERCEPT = -16.76
+INTERCEPT = -16.36
 WEIGHTS = {
-    "similarity": 3.523,
-    "lead": 4.219,
-    "found": 1.297,
-    "offset": 1.225,
-    "scatter": 1.281,
-    "summit": 1.674,
-    "found lead": 1.32,
-    "depth": 4.841,
-    "geometry": 0.9538,
+    "similarity": 3.731,
+    "lead": 4.556,
+    "found": 1.374,
+    "offset": 1.366,
+    "scatter": 1.306,
+    "summit": 1.671,
+    "depth": 4.816,
+    "geometry": 1.111,
 }
 SPREAD = {
     "in_plane_mm": 4.52,

@@ -89,14 +89,6 @@ SIGNALS = (
         lambda c: f"{c.nearby:.2f}",
     ),
     Signal(
-        "found lead",
-        lambda c: c.found - c.found_elsewhere,
-        -0.1,
-        0.2,
-        "at another place as many of the CT's contours are found in the X-ray ({value})",
-        lambda c: f"{100 * c.found_elsewhere:.0f} %",
-    ),
-    Signal(
         "depth",
         lambda c: -abs(c.depth_moved),
         -0.08,

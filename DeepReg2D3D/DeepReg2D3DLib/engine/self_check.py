@@ -41,10 +41,6 @@ place, one vertebra further for instance. What lies between is close by: often s
 CLOSE_MM = 1.0
 """A correspondence this near to where the contour is drawn is found."""
 FEWEST = 30
-THREAT = 0.15
-"""Another place is looked at closely where its similarity comes as near as this to that of the result."""
-APPROACH = ((Look(144, 15.0, 240, 7.0), 1), (FINE, 1))
-"""(look, steps) that bring another place to where it fits best, before it is compared with the result."""
 
 
 @dataclass(frozen=True)
@@ -53,19 +49,17 @@ class SelfCheck:
 
     similarity: edge similarity at the pose (-1 to 1); elsewhere: of the best pose that rivals and restarts come to at
     another place; nearby: close by (0: they come to none there); found: share of the contour points that are found in
-    the X-ray within 1 mm; found_elsewhere: the same at the other place, if it fits nearly as well (0 if not);
-    offset_mm: median distance of contour points from their matches; scatter_mm: standard deviation of the residuals of
-    the PPC solution; depth_moved: away from the start, along the beams of all views, as a share of the distance from
-    the source; focal_error: by what share the focal length of one of several views seems too long (0: one view alone
-    can't tell); contour_points: contour points in the fields of all views; other_place: the pose (4, 4) ct_to_world
-    whose similarity is ``elsewhere``.
+    the X-ray within 1 mm; offset_mm: median distance of contour points from their matches; scatter_mm: standard
+    deviation of the residuals of the PPC solution; depth_moved: away from the start, along the beams of all views, as a
+    share of the distance from the source; focal_error: by what share the focal length of one of several views seems too
+    long (0: one view alone can't tell); contour_points: contour points in the fields of all views; other_place: the
+    pose (4, 4) ct_to_world whose similarity is ``elsewhere``.
     """
 
     similarity: float
     elsewhere: float
     nearby: float
     found: float
-    found_elsewhere: float
     offset_mm: float
     scatter_mm: float
     depth_moved: float
@@ -116,17 +110,14 @@ def check_result(
         where = "elsewhere" if apart[number] > ELSEWHERE_MM else "nearby"
         if score > best[where][0]:
             best[where] = score, ended[number]
-    elsewhere, other_place = best["elsewhere"]
-    threat = other_place is not None and elsewhere > similarity - THREAT
     return SelfCheck(
         similarity=similarity,
         nearby=best["nearby"][0],
-        elsewhere=elsewhere,
-        found_elsewhere=_found_elsewhere(setup, xrays, other_place, ct_to_world) if threat else 0.0,
+        elsewhere=best["elsewhere"][0],
         depth_moved=_depth_moved(setup, xrays, ct_to_world, start),
         focal_error=fine.focal_error,
         **fine.numbers,
-        other_place=other_place,
+        other_place=best["elsewhere"][1],
     )
 
 
@@ -140,21 +131,6 @@ def _depth_moved(setup: RegistrationSetup, xrays: Sequence[XRay], pose: Tensor, 
         now, before = (depth_of(setup.surface, xray.camera.ct_to_camera(each)) for each in (pose, start))
         shares.append((now - before) / max(now, 1.0))
     return min(shares, key=abs)
-
-
-def _found_elsewhere(setup: RegistrationSetup, xrays: Sequence[XRay], pose: Tensor, result: Tensor) -> float:
-    """The share of the contour points that are found where a few closer steps lead from another place (4, 4); 0 where
-    they lead back to the result."""
-    for look, steps in APPROACH:
-        moved = steps_from(setup, xrays, pose, look, steps, TRIAL_DAMPING)
-        pose = pose if moved is None else moved
-    if seen_distance(setup, xrays, pose, result) <= ELSEWHERE_MM:
-        return 0.0
-    try:
-        fine = _Fine.at(setup, xrays, pose)
-    except DegenerateError:
-        return 0.0
-    return 0.0 if fine is None else fine.numbers["found"]
 
 
 def seen_distance(setup: RegistrationSetup, xrays: Sequence[XRay], pose: Tensor, reference: Tensor) -> float:
