@@ -7,6 +7,7 @@ import pytest
 import torch
 from DeepReg2D3DLib.engine import confidence_model
 from DeepReg2D3DLib.engine.confidence import (
+    CONTRADICTION,
     GREEN_FROM,
     RED_BELOW,
     Confidence,
@@ -139,7 +140,9 @@ def test_depth_is_less_sure_than_the_image_plane_and_a_second_view_mends_it(setu
 
 
 def test_a_wrong_source_detector_distance_shows(setup, right):
-    assert right.depth_moved < 0.01
+    assert check_result(setup, [photograph("AP", AP)], TRUTH, moved(0, 2.0, 0)).depth_moved == pytest.approx(
+        0, abs=0.01
+    )
     for zoom in (0.9, 1.1):
         # Where the CT would be put with the wrong distance: farther or nearer, so that its picture has the same size.
         xray = photograph("AP", AP, zoom)
@@ -152,10 +155,12 @@ def test_a_wrong_source_detector_distance_shows(setup, right):
 
 
 def test_views_that_contradict_each_other_show_without_any_start(setup, ap, lateral):
-    for zoom in (0.96, 1.04):
+    for zoom in (0.95, 1.05):
         check = check_result(setup, [ap, photograph("LAT", LATERAL, zoom)], TRUTH)
         assert check.focal_error == pytest.approx(1 - 1 / zoom, abs=0.015)
-        assert confidence_of(check).signals["geometry"] < 0.6
+        judged = confidence_of(check)
+        assert judged.signals["geometry"] < CONTRADICTION and judged.light != "green"
+        assert any("contradict each other" in reason for reason in judged.reasons)
     agreeing = check_result(setup, [ap, lateral], TRUTH)
     assert abs(agreeing.focal_error) < 0.01
     assert confidence_of(agreeing).signals["geometry"] == 1.0

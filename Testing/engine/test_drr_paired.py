@@ -4,6 +4,7 @@ import pytest
 import torch
 from DeepReg2D3DLib.engine.drr import DrrRenderer
 from DeepReg2D3DLib.engine.drr_paired import MOST_SLANT, PairedRenderer
+from DeepReg2D3DLib.engine.image_gradient import image_gradient
 from DeepReg2D3DLib.engine.poses import make_pose
 from drr_views import FEET, FRONT, LEFT, OBLIQUE, TILTED, centred, intrinsics, pose_at, turned
 
@@ -25,14 +26,43 @@ def both(plain: DrrRenderer, pose: torch.Tensor, k: torch.Tensor = K) -> tuple[t
     return plain(pose, k, SIZE), PairedRenderer(plain)(pose, k, SIZE)
 
 
-@pytest.mark.parametrize("axis, rotation", [(1, FRONT), (0, LEFT), (2, FEET), (1, turned(FRONT, (9.0, -8.0, 30.0)))])
-def test_the_image_is_the_same(plain, axis, rotation):
+def apart(one: torch.Tensor, two: torch.Tensor) -> float:
+    """Root mean square of the difference, relative to the first."""
+    return float((one - two).norm() / one.norm())
+
+
+NEARLY = {"front": (1, FRONT), "left": (0, LEFT), "feet": (2, FEET)}
+NEARLY |= {"turned": (1, turned(FRONT, (9.0, -8.0, 30.0))), "far turned": (1, turned(FRONT, (0.0, 20.0, 0.0)))}
+
+
+@pytest.mark.parametrize("axis, rotation", NEARLY.values(), ids=NEARLY)
+def test_the_image_and_its_gradients_are_nearly_the_same(plain, axis, rotation):
     pose = pose_at(rotation, 300.0)
-    assert PairedRenderer(plain).leading_axes(pose, K, SIZE) == [axis]
-    one, two = both(plain, pose)
+    paired = PairedRenderer(plain)
+    assert paired.leading_axes(pose, K, SIZE) == [axis]
+    one, two = plain(pose, K, SIZE), paired(pose, K, SIZE)
     assert float(one.max()) > 0.5
-    assert float((one - two).abs().max()) < 0.01 * float(one.max())
-    assert float((one - two).square().mean().sqrt()) < 0.001 * float(one.max())
+    assert 0 < apart(one, two) < 0.004  # half the planes, so not quite the same
+    assert apart(image_gradient(one, 1.0), image_gradient(two, 1.0)) < 0.02
+    half = paired._paired[axis].volume
+    assert half.shape[3 - axis] == (plain.volume.shape[3 - axis] + 1) // 2
+    assert half.movedim(3 - axis, 0).is_contiguous()  # so that no second copy is made for rendering
+
+
+def test_groups_as_on_a_gpu_are_the_same(plain, monkeypatch):
+    poses = torch.cat([pose_at(rotation, 300.0) for rotation in (FRONT, LEFT, OBLIQUE, FEET, FRONT)])
+    expected = PairedRenderer(plain)(poses, K, SIZE)
+    monkeypatch.setattr(DrrRenderer, "_one_by_one", False)
+    torch.testing.assert_close(PairedRenderer(plain)(poses, K, SIZE), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_what_is_kept_serves_gradients_after_inference(plain):
+    paired = PairedRenderer(plain)
+    with torch.inference_mode():
+        paired(pose_at(FRONT, 300.0), K, SIZE)
+    pose = pose_at(FRONT, 300.0).requires_grad_()
+    paired(pose, K, SIZE).sum().backward()
+    assert float(pose.grad.abs().sum()) > 0
 
 
 @pytest.mark.parametrize("rotation", [OBLIQUE, TILTED, turned(FRONT, (0.0, 28.0, 0.0))])
@@ -62,7 +92,9 @@ def test_a_batch_of_all_kinds_keeps_its_order(plain):
 
 
 def test_a_source_inside_the_volume_sees_what_lies_ahead(plain):
-    one, two = both(plain, pose_at(FRONT, 3.0))
+    near = pose_at(FRONT, 3.0)
+    assert PairedRenderer(plain).leading_axes(near, K, SIZE) == [1]
+    one, two = both(plain, near)
     assert float((one - two).abs().max()) < 0.05 * float(one.max())
 
 

@@ -55,5 +55,15 @@ def test_the_error_of_every_view_is_found(zooms):
     assert errors == pytest.approx([1 - 1 / zoom for zoom in zooms], abs=1e-3)
 
 
+@pytest.mark.parametrize("angles", [[0.0], [0.0, 5.0], [0.0, 180.0], [4.0, -3.0, 176.0]])
+def test_views_along_one_beam_say_nothing(angles):
+    assert measured(angles, [1.1] * len(angles)) == []
+
+
+def test_a_third_view_may_lie_beside_another():
+    zooms = (1.05, 1.0, 1.0)
+    assert measured([0.0, 3.0, 70.0], zooms) == pytest.approx([1 - 1 / zoom for zoom in zooms], abs=1e-3)
+
+
 def test_noise_hardly_matters():
     assert measured([0.0, 60.0], [1.05, 1.0], noise_px=0.5) == pytest.approx([1 - 1 / 1.05, 0.0], abs=2e-3)

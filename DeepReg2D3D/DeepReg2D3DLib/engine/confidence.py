@@ -29,6 +29,8 @@ SURE_LEAD = 0.8
 RIVAL_SHARE, LEAST_RIVAL = 0.6, 0.15
 """Another place is worth trying from this share of the result's own similarity on, and from this similarity on: the few
 plain steps that lead there leave the rest of the way to a registration."""
+CONTRADICTION = 0.5
+"""Below this signal of their geometry, views contradict each other: no light is green then, however well all fits."""
 MOST_REASONS = 3
 _NAMED_FROM = 0.5
 """A signal is named as a reason when it costs this much in log odds."""
@@ -77,6 +79,8 @@ def confidence_of(check: SelfCheck | None) -> Confidence:
     signals = {signal.name: signal.scaled(check) for signal in SIGNALS}
     probability = probability_of(check, model.WEIGHTS, model.INTERCEPT)
     light = light_of(probability)
+    if light == "green" and signals["geometry"] < CONTRADICTION:
+        light = "yellow"
     return Confidence(
         probability,
         light,

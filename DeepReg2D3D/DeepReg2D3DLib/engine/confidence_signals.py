@@ -102,7 +102,8 @@ SIGNALS = (
         lambda c: -abs(c.focal_error),
         -0.045,
         -0.012,
-        "the views contradict each other, as if one's source-detector distance were {value}: check the geometry",
+        "the views contradict each other, as if one's source-detector distance were {value}: check the geometry, the"
+        " views' poses included",
         lambda c: f"{100 * abs(c.focal_error):.0f} % too {'long' if c.focal_error > 0 else 'short'}",
     ),
 )

@@ -38,6 +38,8 @@ LEAST_QUALITY = 0.2
 class PpcSystem:
     """Weighted rows A (..., N, 6), right side b (..., N) in mm and weights (..., N) for y = [length dw; dv].
 
+    More unknowns may follow, a column each: ``solve_ppc`` finds them, too.
+
     centre (..., 3) is what the rotation turns about. All float64.
     """
 
@@ -65,7 +67,7 @@ class PpcSolution:
 
 @dataclass(frozen=True)
 class SolverSettings:
-    """robust_iterations of IRLS (0: plain weighted least squares); damping in units of trace / 6."""
+    """robust_iterations of IRLS (0: plain weighted least squares); damping in units of the mean of the diagonal."""
 
     robust_iterations: int = 5
     damping: float = 1e-6
@@ -199,14 +201,14 @@ def _scale(residuals: Tensor, weights: Tensor, settings: SolverSettings) -> Tens
 
 
 def _least_squares(rows: Tensor, right: Tensor, weights: Tensor, damping: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Unknowns (..., 6), undamped normal matrix (..., 6, 6) and total weight (...)."""
+    """Unknowns (..., U), undamped normal matrix (..., U, U) and total weight (...)."""
     weighted = rows * weights[..., None]
     normal = weighted.transpose(-1, -2) @ rows
     vector = (weighted.transpose(-1, -2) @ right[..., None]).squeeze(-1)
     trace = normal.diagonal(dim1=-2, dim2=-1).sum(-1)
     identity = torch.eye(rows.shape[-1], dtype=rows.dtype, device=rows.device)
     # The smallest term keeps an empty system solvable: its right side is zero, and so is the motion.
-    damped = normal + ((damping + 1e-12) * trace / 6 + 1e-12)[..., None, None] * identity
+    damped = normal + ((damping + 1e-12) * trace / rows.shape[-1] + 1e-12)[..., None, None] * identity
     return torch.linalg.solve(damped, vector), normal, weights.sum(-1)
 
 

@@ -47,13 +47,14 @@ FEWEST = 30
 class SelfCheck:
     """The measurements. Shares, similarities and offsets are means over the views.
 
-    similarity: edge similarity at the pose (-1 to 1); elsewhere: of the best pose that rivals and restarts come to at
-    another place; nearby: close by (0: they come to none there); found: share of the contour points that are found in
-    the X-ray within 1 mm; offset_mm: median distance of contour points from their matches; scatter_mm: standard
-    deviation of the residuals of the PPC solution; depth_moved: away from the start, along the beams of all views, as a
-    share of the distance from the source; focal_error: by what share the focal length of one of several views seems too
-    long (0: one view alone can't tell); contour_points: contour points in the fields of all views; other_place: the
-    pose (4, 4) ct_to_world whose similarity is ``elsewhere``.
+    similarity: edge similarity at the pose (-1 to 1); elsewhere: of the best pose that rivals and restarts come to
+    at another place; nearby: close by (0: they come to none there); found: share of the contour points that are
+    found in the X-ray within 1 mm; offset_mm: median distance of contour points from their matches; scatter_mm:
+    standard deviation of the residuals of the PPC solution; depth_moved: away from the start (negative: towards the
+    source), along the beams of all views, as a share of the distance from the source; focal_error: by what share
+    the focal length of one of several views seems too long (negative: too short; 0: one view alone can't tell);
+    contour_points: contour points in the fields of all views; other_place: the pose (4, 4) ct_to_world whose
+    similarity is ``elsewhere``.
     """
 
     similarity: float
@@ -115,7 +116,6 @@ def check_result(
         nearby=best["nearby"][0],
         elsewhere=best["elsewhere"][0],
         depth_moved=_depth_moved(setup, xrays, ct_to_world, start),
-        focal_error=fine.focal_error,
         **fine.numbers,
         other_place=best["elsewhere"][1],
     )
@@ -152,7 +152,6 @@ class _Fine:
 
     centre: Tensor
     numbers: dict
-    focal_error: float
 
     @classmethod
     def at(cls, setup: RegistrationSetup, xrays: Sequence[XRay], pose: Tensor) -> _Fine | None:
@@ -171,11 +170,11 @@ class _Fine:
             "found": _mean([share for share, *_ in shares]),
             "offset_mm": _mean([offset for _, offset, _ in shares]),
             "scatter_mm": float(solution.scale),
+            "focal_error": max(focal_errors(scenes, system, pose), key=abs, default=0.0),
             "contour_points": sum(counts),
             "uncertainty": pose_uncertainty(system, solution, xrays[0].camera.world_to_camera),
         }
-        errors = focal_errors(scenes, system, pose) if len(xrays) > 1 else [0.0]
-        return cls(centre, numbers, max(errors, key=abs))
+        return cls(centre, numbers)
 
 
 def _shares(scene: Scene, matches: Matches) -> tuple[float, float, int]:

@@ -6,7 +6,7 @@ import torch
 
 from .device import resolve_device
 from .drr import DrrRenderer
-from .drr_paired import PairedRenderer
+from .drr_paired import PairedRenderer, Renderer
 from .surface import SurfacePoints, extract_surface_points
 from .volume import Volume
 
@@ -37,7 +37,7 @@ class RegistrationSetup:
         surface = extract_surface_points(body).to(resolved)
         return cls(body, surface, resolved)
 
-    def renderer(self, pixel_mm: float) -> PairedRenderer:
+    def renderer(self, pixel_mm: float) -> Renderer:
         """A renderer for pixels of ``pixel_mm`` at the CT: voxels hardly larger than those, no finer than the CT's."""
         finest = max(min(self.volume.spacing), 0.5)
         extent = [n * s for n, s in zip(self.volume.shape[::-1], self.volume.spacing, strict=True)]
@@ -51,4 +51,6 @@ class RegistrationSetup:
             same = coarse and min(self.volume.spacing) > 0.95 * spacing
             plain = DrrRenderer.from_volume(self.volume, None if same else spacing, device=self.device)
             self._renderers[spacing] = PairedRenderer(plain)
-        return self._renderers[spacing]
+        # Where voxels are much larger than the pixels, they alone say how fine the picture is.
+        paired = self._renderers[spacing]
+        return paired if spacing <= COARSEST * pixel_mm else paired.plain

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..engine.camera import Camera
 from ..engine.drr import DrrRenderer
-from ..engine.drr_paired import PairedRenderer
+from ..engine.drr_paired import PairedRenderer, Renderer
 from ..engine.volume import Volume
 
 # Voxels in mm, finest first. The next coarser one is taken while a live picture takes longer than the limit.
@@ -57,7 +57,7 @@ class LiveDrr:
         self._volume = volume
         self._device = device
         self._level = 0 if device.type == "cuda" else 1
-        self._renderers: dict[float | None, PairedRenderer] = {}
+        self._renderers: dict[float | None, Renderer] = {}
         self._seconds: deque[float] = deque(maxlen=3)
 
     @property
@@ -65,17 +65,19 @@ class LiveDrr:
         """Voxel size that live pictures are rendered from."""
         return LIVE_SPACINGS_MM[self._level]
 
-    def _renderer(self, spacing: float | None) -> PairedRenderer:
+    def _renderer(self, spacing: float | None) -> Renderer:
         if spacing is not None and min(self._volume.spacing) >= spacing:
             spacing = None
         if spacing not in self._renderers:
             # One live resolution and the full one: older ones only take memory.
             self._renderers = {key: value for key, value in self._renderers.items() if key is None}
-            self._renderers[spacing] = PairedRenderer(DrrRenderer.from_volume(self._volume, spacing, self._device))
+            plain = DrrRenderer.from_volume(self._volume, spacing, self._device)
+            self._renderers[spacing] = plain if spacing is None else PairedRenderer(plain)
         return self._renderers[spacing]
 
     def prepare(self) -> None:
-        """Make the live resolution now, so that the first drag doesn't wait for it."""
+        """Make the live resolution now, so that the first drag hardly waits (each direction's averaged planes are
+        still to come)."""
         self._renderer(self.spacing_mm)
 
     def render(self, camera: Camera, ct_to_world: Tensor, max_side: int) -> Tensor:
