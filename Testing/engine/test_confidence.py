@@ -7,6 +7,7 @@ import pytest
 import torch
 from DeepReg2D3DLib.engine import confidence_model
 from DeepReg2D3DLib.engine.confidence import (
+    BETTER_NEARBY,
     CONTRADICTION,
     GREEN_FROM,
     RED_BELOW,
@@ -206,6 +207,18 @@ def test_a_better_place_elsewhere_overrules_everything(right):
     assert confidence_of(right).light != "red"
     overruled = confidence_of(replace(right, elsewhere=right.similarity + 0.1))
     assert overruled.light == "red" and "another place" in overruled.reasons[0]
+
+
+def test_a_better_pose_close_by_overrules_everything_and_is_worth_a_try(right):
+    nearby = torch.eye(4, dtype=torch.float64)
+    better = replace(right, nearby=right.similarity + BETTER_NEARBY + 0.01, place_nearby=nearby)
+    judged = confidence_of(better)
+    assert judged.light == "red" and "close by fits as well or better" in judged.reasons[0]
+    assert judged.other_place is nearby and judged.place_in_doubt
+    hardly = confidence_of(replace(better, nearby=right.similarity + BETTER_NEARBY - 0.01))
+    assert hardly.light != "red" and hardly.other_place is not nearby
+    # The better of two better ones.
+    assert confidence_of(replace(better, elsewhere=better.nearby + 0.1, other_place=TRUTH)).other_place is TRUTH
 
 
 def test_lights_go_by_the_probability():

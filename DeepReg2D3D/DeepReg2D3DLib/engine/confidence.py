@@ -22,6 +22,8 @@ from .xray import XRay
 RED_BELOW, GREEN_FROM = 0.5, 0.9
 BETTER_ELSEWHERE = 0.05
 """Where another place fits better than the result by this much in similarity, no other signal can outweigh it."""
+BETTER_NEARBY = 0.03
+"""The same for a pose close by: of 118 good results that the calibration knows, none has one."""
 OVERRULED = 0.05
 """The confidence that is left then."""
 SURE_LEAD = 0.8
@@ -41,7 +43,7 @@ class Confidence:
     """probability: that the mRPD is 2 mm or less. light: green, yellow or red (red: do not rely on it). reasons: in
     words, the weightiest first. signals: each from 0 (bad) to 1 (as good as good results have it), by name.
     uncertainty: one standard deviation in each direction, or None where nothing could be measured. other_place: a pose
-    (4, 4) ct_to_world elsewhere that fits nearly as well or better, if there is one."""
+    (4, 4) ct_to_world elsewhere that fits nearly as well or better, or one close by that fits better, if any."""
 
     probability: float
     light: str
@@ -88,7 +90,7 @@ def confidence_of(check: SelfCheck | None) -> Confidence:
         signals,
         check.numbers(),
         _scaled_uncertainty(check.uncertainty),
-        check.other_place if _rivals(check) else None,
+        _other_place(check),
     )
 
 
@@ -100,8 +102,19 @@ def probability_of(check: SelfCheck, weights: Mapping[str, float], intercept: fl
 
 
 def is_overruled(check: SelfCheck) -> bool:
-    """True where the CT fits better at another place of the X-ray."""
-    return check.elsewhere > check.similarity + BETTER_ELSEWHERE
+    """True where the CT fits better at another place of the X-ray, or at a pose close by."""
+    return check.elsewhere > check.similarity + BETTER_ELSEWHERE or _fits_better_nearby(check)
+
+
+def _fits_better_nearby(check: SelfCheck) -> bool:
+    return check.nearby > check.similarity + BETTER_NEARBY
+
+
+def _other_place(check: SelfCheck) -> Tensor | None:
+    """Where a registration should be tried from: of the poses that fit better, or nearly as well, the best."""
+    if _fits_better_nearby(check) and check.nearby > max(check.elsewhere, LEAST_RIVAL):
+        return check.place_nearby
+    return check.other_place if _rivals(check) else None
 
 
 def _rivals(check: SelfCheck) -> bool:
@@ -123,8 +136,9 @@ def _reasons(check: SelfCheck, signals: dict[str, float], light: str) -> tuple[s
     lost = {name: model.WEIGHTS[name] * (1 - value) for name, value in signals.items()}
     ranked = sorted(SIGNALS, key=lambda signal: -lost[signal.name])
     if is_overruled(check):
-        ranked.sort(key=lambda signal: signal.name != "lead")
-        lost["lead"] = max(lost["lead"], _NAMED_FROM)
+        why = "summit" if _fits_better_nearby(check) else "lead"
+        ranked.sort(key=lambda signal: signal.name != why)
+        lost[why] = max(lost[why], _NAMED_FROM)
     named = [signal for signal in ranked if lost[signal.name] >= _NAMED_FROM][:MOST_REASONS]
     if light == "green" and (not named or lost[named[0].name] < 1.0):
         return ("the edges agree, and no other place in the X-ray fits nearly as well",)

@@ -53,8 +53,8 @@ class SelfCheck:
     standard deviation of the residuals of the PPC solution; depth_moved: away from the start (negative: towards the
     source), along the beams of all views, as a share of the distance from the source; focal_error: by what share
     the focal length of one of several views seems too long (negative: too short; 0: one view alone can't tell);
-    contour_points: contour points in the fields of all views; other_place: the pose (4, 4) ct_to_world whose
-    similarity is ``elsewhere``.
+    contour_points: contour points in the fields of all views; other_place, place_nearby: the poses (4, 4)
+    ct_to_world whose similarities are ``elsewhere`` and ``nearby``.
     """
 
     similarity: float
@@ -68,11 +68,14 @@ class SelfCheck:
     contour_points: int
     uncertainty: Uncertainty
     other_place: Tensor | None = None
+    place_nearby: Tensor | None = None
 
     def numbers(self) -> dict[str, float]:
-        """The measurements by name, without the uncertainty and the other place."""
+        """The measurements by name, without the uncertainty and the other places."""
         named = [each.name for each in fields(self)]
-        return {name: getattr(self, name) for name in named if name not in ("uncertainty", "other_place")}
+        return {
+            name: getattr(self, name) for name in named if name not in ("uncertainty", "other_place", "place_nearby")
+        }
 
 
 def check_result(
@@ -118,6 +121,7 @@ def check_result(
         depth_moved=_depth_moved(setup, xrays, ct_to_world, start),
         **fine.numbers,
         other_place=best["elsewhere"][1],
+        place_nearby=best["nearby"][1],
     )
 
 
