@@ -233,6 +233,13 @@ def test_uncertainty_is_never_smaller_than_what_no_residual_shows(right):
     assert all(getattr(sure, name) == pytest.approx(floor) for name, floor in confidence_model.FLOOR.items())
 
 
+def test_a_wrong_geometry_casts_no_doubt_on_the_place(right):
+    far = confidence_of(replace(right, depth_moved=0.12))
+    assert far.light == "red" and not far.place_in_doubt  # no search finds a better place
+    assert confidence_of(replace(right, depth_moved=0.12, elsewhere=right.similarity + 0.1)).place_in_doubt
+    assert confidence_of(replace(right, depth_moved=0.12, found=0.1, offset_mm=3.0, similarity=0.1)).place_in_doubt
+
+
 def test_a_place_is_in_doubt_where_another_fits_nearly_as_well():
     green = Confidence(0.95, "green", (), {"lead": 0.9})
     assert not green.place_in_doubt

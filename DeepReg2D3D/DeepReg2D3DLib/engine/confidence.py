@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
@@ -43,7 +43,8 @@ class Confidence:
     """probability: that the mRPD is 2 mm or less. light: green, yellow or red (red: do not rely on it). reasons: in
     words, the weightiest first. signals: each from 0 (bad) to 1 (as good as good results have it), by name.
     uncertainty: one standard deviation in each direction, or None where nothing could be measured. other_place: a pose
-    (4, 4) ct_to_world elsewhere that fits nearly as well or better, or one close by that fits better, if any."""
+    (4, 4) ct_to_world elsewhere that fits nearly as well or better, or one close by that fits better, if any. place:
+    the probability if nothing spoke against the geometry (None: not told apart)."""
 
     probability: float
     light: str
@@ -52,11 +53,14 @@ class Confidence:
     measurements: dict[str, float] = field(default_factory=dict)
     uncertainty: Uncertainty | None = None
     other_place: Tensor | None = None
+    place: float | None = None
 
     @property
     def place_in_doubt(self) -> bool:
-        """True where a look elsewhere may help: another place fits nearly as well, or the result is not reliable."""
-        return not self.reliable or self.signals.get("lead", 0.0) < SURE_LEAD
+        """True where a look elsewhere may help: another place fits nearly as well, or the result is not reliable for
+        any other reason than the geometry."""
+        doubted = not self.reliable if self.place is None else self.place < RED_BELOW
+        return doubted or self.signals.get("lead", 0.0) < SURE_LEAD
 
     @property
     def reliable(self) -> bool:
@@ -91,6 +95,7 @@ def confidence_of(check: SelfCheck | None) -> Confidence:
         check.numbers(),
         _scaled_uncertainty(check.uncertainty),
         _other_place(check),
+        probability_of(replace(check, depth_moved=0.0, focal_error=0.0), model.WEIGHTS, model.INTERCEPT),
     )
 
 

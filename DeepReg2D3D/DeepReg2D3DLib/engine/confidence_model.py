@@ -3,14 +3,14 @@
 MADE_FROM = "444 simulated results on 13 subjects: 118 successes, 116 ordinary failures, 210 hopeless inputs"
 INTERCEPT = -16.36
 WEIGHTS = {
-    "similarity": 3.731,
-    "lead": 4.556,
-    "found": 1.374,
-    "offset": 1.366,
-    "scatter": 1.306,
-    "summit": 1.671,
-    "depth": 4.816,
-    "geometry": 1.111,
+    "similarity": 3.74,
+    "lead": 4.545,
+    "found": 1.345,
+    "offset": 1.374,
+    "scatter": 1.294,
+    "summit": 1.648,
+    "depth": 4.85,
+    "geometry": 1.11,
 }
 SPREAD = {
     "in_plane_mm": 4.52,

@@ -92,7 +92,7 @@ SIGNALS = (
         "depth",
         lambda c: -abs(c.depth_moved),
         -0.08,
-        -0.055,
+        -0.06,
         "the CT moved along the beam by {value} of its distance from the source: check the source-detector distance and"
         " the pixel spacing, or the start",
         lambda c: f"{100 * abs(c.depth_moved):.0f} %",
