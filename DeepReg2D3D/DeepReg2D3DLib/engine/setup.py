@@ -14,6 +14,8 @@ LADDER = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
 """Voxel sizes that renderers come in, in multiples of the CT's finest spacing (0.5 mm or more)."""
 COARSEST = 1.3
 """Voxels are at most this many pixels large, as seen: finer ones take longer and find the same poses."""
+PAIRED_UP_TO = 2.0
+"""Where even the CT's own voxels are more pixels large than this, every plane of them is rendered."""
 MOST_VOXELS = 64_000_000
 
 
@@ -51,6 +53,5 @@ class RegistrationSetup:
             same = coarse and min(self.volume.spacing) > 0.95 * spacing
             plain = DrrRenderer.from_volume(self.volume, None if same else spacing, device=self.device)
             self._renderers[spacing] = PairedRenderer(plain)
-        # Where voxels are much larger than the pixels, they alone say how fine the picture is.
         paired = self._renderers[spacing]
-        return paired if spacing <= COARSEST * pixel_mm else paired.plain
+        return paired if spacing <= PAIRED_UP_TO * pixel_mm else paired.plain
