@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -17,7 +17,6 @@ from torch import Tensor
 
 NAMES = tuple(signal.name for signal in SIGNALS)
 DIRECTIONS = ("in_plane_mm", "depth_mm", "turn_in_plane_deg", "turn_out_of_plane_deg")
-MEASURED = {each.name for each in fields(SelfCheck)}
 RIDGE = 0.004
 """Penalty on the mean squared weight: it keeps them finite where the samples can be told apart entirely, and shares
 the weight among signals that say the same."""
@@ -53,8 +52,7 @@ def samples_from(results: Sequence[dict], checks: Sequence[dict]) -> list[Sample
         numbers = measured[row["id"]]
         check = None
         if numbers is not None:
-            known = {name: value for name, value in numbers.items() if name in MEASURED}
-            check = SelfCheck(**{**known, "uncertainty": Uncertainty(**numbers["uncertainty"])})
+            check = SelfCheck(**{**numbers, "uncertainty": Uncertainty(**numbers["uncertainty"])})
         samples.append(Sample(row["subject"], row["kind"], row["mrpd"], check, row["errors"]))
     return samples
 

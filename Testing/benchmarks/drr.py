@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import torch
 from bench_tools import DATA, best_seconds, machine, parsed, parser_of, run, told, write_report
 from DeepReg2D3DLib.engine.drr import DrrRenderer
-from DeepReg2D3DLib.engine.drr_paired import PairedRenderer
+from DeepReg2D3DLib.engine.drr_paired import PairedRenderer, Renderer
 from DeepReg2D3DLib.engine.volume_io import load_volume
 from drr_peers import NanoDrr, RtkJoseph
 
@@ -52,11 +52,11 @@ def pose_of(rotation: torch.Tensor, centre: torch.Tensor) -> torch.Tensor:
     return pose
 
 
-class _Paired:
-    """Ours as registrations render: with planes averaged two by two where rays run nearly across them."""
+class _Ours:
+    """One of our renderers, with the interface of the peers."""
 
-    def __init__(self, renderer: DrrRenderer) -> None:
-        self._renderer = PairedRenderer(renderer)
+    def __init__(self, renderer: Renderer) -> None:
+        self._renderer = renderer
 
     def prepare(self, pose: torch.Tensor, k: torch.Tensor, size: tuple[int, int]) -> Callable[[], torch.Tensor]:
         """What renders one image."""
@@ -82,7 +82,7 @@ def main() -> None:
         volume = volume.resampled((extent / VOXELS) ** (1 / 3))
     attenuation = volume.attenuation()
     ours = DrrRenderer(attenuation.to(options.device), volume.ijk_to_ct)
-    projectors = {OURS: ours, PAIRED: _Paired(ours)}
+    projectors = {OURS: _Ours(ours), PAIRED: _Ours(PairedRenderer(ours))}
     peers = {
         RTK: lambda: RtkJoseph(attenuation, volume.ijk_to_ct, options.threads),
         NANODRR: lambda: NanoDrr(attenuation, volume.ijk_to_ct, options.samples, options.device),
@@ -105,8 +105,7 @@ def main() -> None:
         k = torch.tensor([[focal, 0, (size - 1) / 2], [0, focal, (size - 1) / 2], [0, 0, 1]], dtype=torch.float64)
         for view, rotation in views().items():
             pose = pose_of(rotation, volume.centre)
-            render = {name: p.prepare(pose, k, (size, size)) for name, p in projectors.items() if name != OURS}
-            render[OURS] = lambda pose=pose, k=k, size=size: projectors[OURS](pose[None], k, (size, size))[0, 0]
+            render = {name: p.prepare(pose, k, (size, size)) for name, p in projectors.items()}
             rows.append({"size": size, "view": view, **measure(render, options.device, options.repeats)})
             print_row(rows[-1], list(projectors))
         mine = [row for row in rows if row["size"] == size]

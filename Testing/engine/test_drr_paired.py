@@ -22,8 +22,8 @@ def plain() -> DrrRenderer:
     return DrrRenderer(volume, centred(SHAPE))
 
 
-def both(plain: DrrRenderer, pose: torch.Tensor, k: torch.Tensor = K) -> tuple[torch.Tensor, torch.Tensor]:
-    return plain(pose, k, SIZE), PairedRenderer(plain)(pose, k, SIZE)
+def both(plain: DrrRenderer, pose: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    return plain(pose, K, SIZE), PairedRenderer(plain)(pose, K, SIZE)
 
 
 def apart(one: torch.Tensor, two: torch.Tensor) -> float:

@@ -46,7 +46,7 @@ def measured(angles: list[float], zooms: Sequence[float], noise_px: float = 0.0)
         xray = XRay(torch.zeros(1, 1, 400, 400), torch.ones(1, 1, 400, 400, dtype=torch.bool), claimed, claimed.name)
         scenes.append(Scene(xray.line_integral, xray, seen, contour, None, None))
         found.append(Matches(ends, torch.ones(400), ends - contour.pixels))
-    return focal_errors(scenes, joint_system(scenes, found, truth), truth)
+    return focal_errors(scenes, joint_system(scenes, found, truth))
 
 
 @pytest.mark.parametrize("zooms", [(1.0, 1.0), (0.9, 0.9), (1.1, 1.1), (1.1, 1.0), (0.98, 1.03)])

@@ -174,7 +174,7 @@ class _Fine:
             "found": _mean([share for share, *_ in shares]),
             "offset_mm": _mean([offset for _, offset, _ in shares]),
             "scatter_mm": float(solution.scale),
-            "focal_error": max(focal_errors(scenes, system, pose), key=abs, default=0.0),
+            "focal_error": max(focal_errors(scenes, system), key=abs, default=0.0),
             "contour_points": sum(counts),
             "uncertainty": pose_uncertainty(system, solution, xrays[0].camera.world_to_camera),
         }
